@@ -29,6 +29,8 @@ def parse_version(text: str) -> Version:
 
     Raises ValueError, naming the text, where Debian policy 5.6.12 does not admit it.
     """
+    if text.endswith("\n"):  # which python-debian lets through
+        raise ValueError(f'version "{text.strip()}" ends with a line break; write it like 5.21.4')
     if not text[:1].isdigit():
         raise ValueError(f'version "{text}" does not begin with a digit; write it like 5.21.4')
     try:
@@ -127,7 +129,9 @@ class Range(BaseModel):
         where = f"{self.product} {self.track}"
         if not self.affected:
             if self.introduced or self.fixed:
-                raise ValueError(f"range {where}: affected = false leaves no room for introduced or fixed")
+                raise ValueError(
+                    f"range {where}: affected = false leaves no room for introduced or fixed"
+                )
             if self.proof is None:
                 raise ValueError(f'range {where}: affected = false needs proof = "run" or "code"')
             return self

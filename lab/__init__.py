@@ -1,0 +1,1 @@
+"""The lab: where throwaway clusters of real builds come from. Knows nothing of pytest."""

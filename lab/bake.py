@@ -1,0 +1,160 @@
+"""Baking: a build is installed once into an image, and asked what it really is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from requests_toolbelt import MultipartEncoder
+
+from lab import rootfs, state
+from lab.api import ApiError
+from lab.catalogue import CatalogueBuild
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.host import Host
+from lab.image import Image
+from lab.member import CommandError
+from lab.rootfs import RootfsImage
+from lab.transcript import Transcript
+from lab.waiting import NotObservedError
+
+Progress = Callable[[str, str], None]
+
+
+def folder() -> Path:
+    """Return where baked images are kept."""
+    return state.folder() / "images"
+
+
+def bake(
+    entry: CatalogueBuild, host: Host, progress: Progress, *, force: bool = False, mirror: str | None = None
+) -> Image:
+    """Return the image of a build on the host, making what is missing of it.
+
+    ``progress`` is told (build, what is being done). Raises LabError.
+    """
+    with state.lock(f"bake-{entry.name}"):
+        if force:
+            _discard(entry)
+        made = rootfs.find(entry, folder()) or rootfs.make(
+            entry, folder(), lambda text: progress(entry.name, text), mirror=mirror
+        )
+        truth = _read_truth(made)
+        fingerprint = truth.get("fingerprint") or _fingerprint(made)
+        if not host.has_image(fingerprint):
+            progress(entry.name, "importing")
+            _import(made, host)
+        if "schema" not in truth:
+            progress(entry.name, "asking the installed product what it is")
+            truth = {"fingerprint": fingerprint, **_ask(entry, made, fingerprint, host)}
+            _write_truth(made, truth)
+        progress(entry.name, "ready")
+        return _image(entry, made, truth)
+
+
+def bake_all(
+    entries: Sequence[CatalogueBuild],
+    host: Host,
+    progress: Progress,
+    *,
+    force: bool = False,
+    mirror: str | None = None,
+) -> dict[str, Image | LabError]:
+    """Bake several builds, two at a time; return by build's name the image or why there is none."""
+
+    def one(entry: CatalogueBuild) -> Image | LabError:
+        try:
+            return bake(entry, host, progress, force=force, mirror=mirror)
+        except LabError as error:
+            progress(entry.name, f"failed: {error}")
+            return error
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        return dict(zip([e.name for e in entries], pool.map(one, entries), strict=True))
+
+
+def baked(entry: CatalogueBuild) -> Image | None:
+    """Return the build's image if it was baked, whether or not the host has it now."""
+    made = rootfs.find(entry, folder())
+    truth = _read_truth(made) if made else {}
+    return _image(entry, made, truth) if made and "schema" in truth else None
+
+
+def _image(entry: CatalogueBuild, made: RootfsImage, truth: dict[str, Any]) -> Image:
+    build = entry.installed(made.package_version, truth["api_extensions"], truth["schema"])
+    return Image(build, entry.facts, made.digest, truth["fingerprint"])
+
+
+def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host) -> dict[str, Any]:
+    """Start the build once and read from it how many API extensions and which schema it has."""
+    unknown = Image(entry.installed(made.package_version), entry.facts, made.digest, fingerprint)
+    probe = Cluster(host, Transcript())
+    try:
+        (member,) = probe.make_members([unknown])
+        member.daemon.start()
+        member.daemon.wait_ready()
+        server = json.loads(member.client("query", "/1.0").stdout)
+        schema = member.sql("global", "SELECT 'schema=' || MAX(version) FROM schema")
+        return {
+            "api_extensions": len(server["api_extensions"]),
+            "schema": int(schema.partition("schema=")[2].split()[0]),
+        }
+    except (CommandError, NotObservedError, ValueError, KeyError, IndexError) as error:
+        raise LabError(f"{entry.name} was installed but does not say what it is: {error}") from error
+    finally:
+        probe.destroy()
+
+
+def _fingerprint(made: RootfsImage) -> str:
+    """Return what LXD and Incus call an image of two files: the SHA-256 of one after the other."""
+    digest = hashlib.sha256()
+    for path in (made.metadata, made.rootfs):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _import(made: RootfsImage, host: Host) -> None:
+    with made.metadata.open("rb") as metadata, made.rootfs.open("rb") as root:
+        body = MultipartEncoder(
+            {
+                "metadata": ("metadata", metadata, "application/octet-stream"),
+                "rootfs": ("rootfs", root, "application/octet-stream"),
+            }
+        )
+        try:
+            host.api.upload("images", body, {"Content-Type": body.content_type}, timeout=300)
+        except ApiError as error:
+            raise LabError(f"the lab host did not take image {made.digest[:12]}: {error}") from error
+
+
+def _discard(entry: CatalogueBuild) -> None:
+    if made := rootfs.find(entry, folder()):
+        shutil.rmtree(made.rootfs.parent)
+
+
+def _truth_path(made: RootfsImage) -> Path:
+    return made.rootfs.parent / "truth.json"
+
+
+def _read_truth(made: RootfsImage) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        truth: dict[str, Any] = json.loads(_truth_path(made).read_text())
+        return truth
+    return {}
+
+
+def _write_truth(made: RootfsImage, truth: dict[str, Any]) -> None:
+    path = _truth_path(made)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(truth, indent=1))
+    partial.replace(path)

@@ -1,0 +1,228 @@
+"""Clusters: members joined together, with an API client for each."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lab import preseeds
+from lab.api import Api, ApiError
+from lab.client import make_certificate
+from lab.container import Container
+from lab.errors import LabError
+from lab.host import Host
+from lab.image import Image
+from lab.machine import CommandTimeoutError
+from lab.member import CommandError, Member
+from lab.transcript import Transcript
+from lab.waiting import NotObservedError, eventually
+
+PORT = 8443
+ONLINE = 60.0
+JOIN = 90.0
+
+_numbers = itertools.count(1)
+
+
+class Cluster:
+    """Members made of the same or of different builds, joined into one cluster.
+
+    ``phases`` has the seconds that making the members and forming the cluster took.
+    """
+
+    def __init__(self, host: Host, transcript: Transcript) -> None:
+        self.host = host
+        self.transcript = transcript
+        self.members: list[Member] = []
+        self.phases: dict[str, float] = {"members": 0.0, "cluster": 0.0}
+        # Logs of machines that were replaced by a change of image, by member.
+        self.past_logs: dict[str, list[str]] = {}
+        self._clients: dict[str, Api] = {}
+        self._prefix = f"cp-{host.run.id[-4:]}-{host.run.number():x}-{next(_numbers)}"
+        self._certificate = make_certificate(host.run.folder)
+        self._server_certificate = host.run.folder / f"{self._prefix}.crt"
+
+    # Making
+
+    def make_members(self, images: Iterable[Image]) -> list[Member]:
+        """Make and boot one member for each image, all at once; they are not joined yet.
+
+        Raises LabError where one cannot be made or does not boot.
+        """
+        began = time.monotonic()
+        wanted = [(f"m{len(self.members) + n}", image) for n, image in enumerate(images, 1)]
+        made = [
+            Member(name, Container(self.host, f"{self._prefix}-{name}", image), self.transcript)
+            for name, image in wanted
+        ]
+        # Known before they exist, so that a failure half way leaves nothing behind.
+        self.members += made
+        with self.transcript.step("lab", "host", f"make {', '.join(m.name for m in made)}"):
+            _at_once(made, _make)
+        self.phases["members"] += time.monotonic() - began
+        return made
+
+    def form(self, members: list[Member] | None = None) -> None:
+        """Make a cluster of all members: the first is bootstrapped, the others join one by one.
+
+        Raises LabError where the cluster does not come to be: it was to be judged, not its making.
+        """
+        began = time.monotonic()
+        first, *others = members or self.members
+        try:
+            self.bootstrap(first)
+            for member in others:
+                self.join(member)
+            self.wait_online()
+        except (ApiError, CommandError, CommandTimeoutError, NotObservedError) as error:
+            raise LabError(f"the cluster could not be formed: {error}") from error
+        finally:
+            self.phases["cluster"] += time.monotonic() - began
+
+    def bootstrap(self, member: Member) -> None:
+        """Make ``member`` a cluster of one, and this process's certificate trusted by it."""
+        seed = preseeds.render("bootstrap", name=member.name, address=f"{member.address}:{PORT}")
+        self._init(member, seed)
+        self.trust(member)
+
+    def trust(self, member: Member) -> None:
+        """Make the cluster of ``member`` trust this process's client certificate."""
+        certificate = self._certificate[0].read_text()
+        body = {
+            "name": "clusterproof",
+            "type": "client",
+            "certificate": "".join(certificate.strip().splitlines()[1:-1]),
+        }
+        member.client("query", "--request", "POST", "--data", json.dumps(body), "/1.0/certificates")
+        state_dir = member.facts.state_dir
+        found = member.run(f"cat {state_dir}/cluster.crt 2>/dev/null || cat {state_dir}/server.crt", check=True)
+        self._server_certificate.write_text(found.stdout)
+
+    def token(self, name: str) -> str:
+        """Return a join token for a new member called ``name``, from the leader."""
+        operation = self.client().begin("cluster/members", {"server_name": name})
+        facts = operation["metadata"]
+        token = {
+            "server_name": facts["serverName"],
+            "fingerprint": facts["fingerprint"],
+            "addresses": facts["addresses"],
+            "secret": facts["secret"],
+            "expires_at": facts["expiresAt"],
+        }
+        return base64.b64encode(json.dumps(token).encode()).decode()
+
+    def join(self, member: Member, name: str | None = None) -> None:
+        """Let ``member`` join with a token. Raises CommandError with the product's own words."""
+        name = name or member.name
+        seed = preseeds.render(
+            "join", name=name, address=f"{member.address}:{PORT}", token=self.token(name)
+        )
+        self._init(member, seed)
+
+    def _init(self, member: Member, seed: str) -> None:
+        member.run([*member.facts.admin, "init", "--preseed"], stdin=seed, timeout=JOIN, check=True)
+
+    # Talking
+
+    def member(self, name: str) -> Member:
+        """Return the member called ``name``."""
+        return next(member for member in self.members if member.name == name)
+
+    def client(self, member: Member | None = None) -> Api:
+        """Return the product's API on ``member``, by default on the first one whose machine is there.
+
+        Raises ApiError where it does not answer.
+        """
+        chosen = member or self.members[0]
+        if chosen.name not in self._clients:
+            self._clients[chosen.name] = Api(
+                f"https://{chosen.address}:{PORT}",
+                name=chosen.name,
+                transcript=self.transcript,
+                cert=self._certificate,
+                server_cert=self._server_certificate,
+            )
+        return self._clients[chosen.name]
+
+    def leader(self, asked: Member | None = None) -> Member:
+        """Return the member that leads the database, as ``asked`` sees it."""
+        for entry in self.client(asked).get("cluster/members", recursion=1):
+            if "database-leader" in entry.get("roles", []):
+                return self.member(entry["server_name"])
+        raise ApiError(f"no member says that it is the database's leader, asked {asked or self.members[0]}")
+
+    def statuses(self, asked: Member | None = None) -> dict[str, str]:
+        """Return each member's status (``Online``, ``Offline``, ``Evacuated``...) as ``asked`` sees it."""
+        found = self.client(asked).get("cluster/members", recursion=1)
+        return {entry["server_name"]: entry["status"] for entry in found}
+
+    def wait_online(
+        self, members: Iterable[Member] | None = None, asked: Member | None = None, within: float = ONLINE
+    ) -> None:
+        """Wait until ``members`` (all by default) are Online as ``asked`` sees it.
+
+        Raises NotObservedError after ``within`` seconds.
+        """
+        names = [member.name for member in members or self.members]
+        eventually(
+            lambda: self.statuses(asked),
+            lambda seen: all(seen.get(name) == "Online" for name in names),
+            within=within,
+            what=f"{', '.join(names)} Online",
+        )
+
+    # Changing builds
+
+    def upgrade(self, member: Member, image: Image) -> None:
+        """Put another build on ``member``, newer or older, over its kept state; the daemon is started.
+
+        Does not wait until the daemon is ready: whether it will be may be the question.
+        """
+        with self.transcript.step("lab", member.name, f"{member.build.name} -> {image.build.name}"):
+            self.past_logs.setdefault(member.name, []).append(member.daemon.log())
+            member.daemon.stop()
+            # The machine is cut off below: what the product wrote has to be on the volume by then.
+            member.run(["sync"], check=True)
+            member.machine.reimage(image)
+            member.machine.start()
+            self._clients.pop(member.name, None)
+            member.daemon.start()
+
+    # Ending
+
+    def logs(self) -> dict[str, str]:
+        """Return each member's daemon log, with those of machines it had before."""
+        found = {}
+        for member in self.members:
+            now = member.daemon.log() if member.machine.running() else ""
+            found[member.name] = "\n".join([*self.past_logs.get(member.name, []), now])
+        return found
+
+    def destroy(self) -> None:
+        """Remove every member. Raises LabError when one could not be removed, after trying all."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        members, self.members = self.members, []
+        with self.transcript.step("lab", "host", "remove the cluster"):
+            _at_once(members, lambda member: member.machine.destroy())
+
+
+def _make(member: Member) -> None:
+    member.machine.create()
+    member.machine.start()
+
+
+def _at_once(members: list[Member], do: Callable[[Member], Any]) -> None:
+    """Do something to all members at once; every one is tried, the first error is raised."""
+    if not members:
+        return
+    with ThreadPoolExecutor(len(members)) as pool:
+        futures = [pool.submit(do, member) for member in members]
+    for future in futures:
+        future.result()

@@ -1,0 +1,190 @@
+"""The container substrate: a member is a nested system container on the lab host."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import Any
+
+from lab import preseeds
+from lab.api import ApiError
+from lab.errors import LabError
+from lab.host import MARK, NETWORK, POOL, Host, owner
+from lab.image import Image
+from lab.machine import CommandTimeoutError, Result
+
+# How long a killed command may take to be gone, in seconds.
+GRACE = 5
+BOOT = 60.0
+# What timeout(1) of coreutils returns when it had to end a command: by TERM, by KILL.
+TIMED_OUT = (124, 137)
+
+# The first moments have no bus to ask.
+BOOTED = "until [ -S /run/dbus/system_bus_socket ]; do sleep 0.05; done; systemctl is-system-running --wait"
+
+_stdin_numbers = itertools.count(1)
+
+
+class Container:
+    """A member's machine as a container of the lab host; ``name`` is the instance's name there."""
+
+    substrate = "container"
+
+    def __init__(self, host: Host, name: str, image: Image) -> None:
+        self.host = host
+        self.name = name
+        self.image = image
+        self.volume = f"{name}-state"
+        self.address = host.reserve_address()
+
+    def create(self) -> None:
+        """Make the state volume and the instance; it is not started yet."""
+        config = {f"{MARK}.run": self.host.run.id, f"{MARK}.owner": owner()}
+        self._lab(
+            "create",
+            lambda: self.host.api.post(
+                f"storage-pools/{POOL}/volumes/custom",
+                {"name": self.volume, "type": "custom", "content_type": "filesystem", "config": config},
+            ),
+        )
+        self._create_instance()
+
+    def start(self) -> None:
+        """Start the instance and wait until systemd inside says that it is up."""
+        self._state("start", timeout=BOOT)
+        result = self.execute(["sh", "-c", BOOTED], timeout=BOOT)
+        if result.stdout.strip() not in ("running", "degraded"):
+            raise LabError(
+                f"member {self.name} did not boot: systemd says {result.stdout.strip() or result.stderr!r}"
+            )
+
+    def stop(self, *, force: bool = False, timeout: float = 60) -> None:
+        """Shut the instance down, or kill it with ``force``."""
+        self._state("stop", force=force, timeout=timeout)
+
+    def reimage(self, image: Image) -> None:
+        """Make the instance anew from ``image`` over the kept state volume; it is not started."""
+        self.host.delete_instance(self.name)
+        self.image = image
+        self._create_instance()
+
+    def destroy(self) -> None:
+        """Delete the instance, its volume and its address."""
+        self.host.delete_instance(self.name)
+        self.host.delete_volume(self.volume)
+        self.host.run.release(self.address)
+
+    def running(self) -> bool:
+        """Say whether the instance runs."""
+        status: str = self._lab("look at", lambda: self.host.api.get(f"instances/{self.name}"))["status"]
+        return status == "Running"
+
+    def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
+        """Run ``argv`` as root in the container.
+
+        The time limit is kept by timeout(1) inside, so that nothing goes on running afterwards.
+        """
+        command = ["timeout", f"--kill-after={GRACE}", f"{timeout:g}", *argv]
+        if stdin is not None:
+            path = f"/run/clusterproof-stdin-{next(_stdin_numbers)}"
+            self.write(path, stdin, 0o600)
+            command = ["sh", "-c", 'file=$1; shift; exec "$@" < "$file"', "sh", path, *command]
+        try:
+            answer = self.host.api.post(
+                f"instances/{self.name}/exec",
+                {
+                    "command": command,
+                    "record-output": True,
+                    "wait-for-websocket": False,
+                    "interactive": False,
+                    "environment": {"LC_ALL": "C.UTF-8"},
+                },
+                timeout=timeout + 3 * GRACE,
+            )["metadata"]
+        except ApiError as error:
+            # The server makes errors of these two; timeout(1) ends with them as the shell does.
+            for words, rc in (("Command not found", 127), ("Command not executable", 126)):
+                if words in str(error):
+                    return Result(rc, "", f"{argv[0]}: {words.lower()}")
+            raise LabError(f"cannot run a command in member {self.name}: {error}") from error
+        output = {
+            stream: self._lab("read the output of", lambda path=path: self._recorded(path))
+            for stream, path in answer["output"].items()
+        }
+        if answer["return"] in TIMED_OUT:
+            raise CommandTimeoutError(
+                f"{self.name}: {' '.join(argv)!r} was still running after {timeout:g} s; "
+                f"so far: {(output['1'] + output['2'])[-500:]!r}"
+            )
+        return Result(answer["return"], output["1"], output["2"])
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError."""
+        try:
+            return self.host.api.raw(f"instances/{self.name}/files", path=path)
+        except ApiError as error:
+            if error.status == 404:  # noqa: PLR2004
+                raise FileNotFoundError(f"{self.name} has no file {path}") from error
+            raise LabError(f"cannot read {path} of member {self.name}: {error}") from error
+
+    def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Write a file, owned by root."""
+        headers = {
+            f"X-{product}-{key}": value
+            for product in ("Incus", "LXD")
+            for key, value in {
+                "uid": "0",
+                "gid": "0",
+                "mode": f"{mode:04o}",
+                "type": "file",
+                "write": "overwrite",
+            }.items()
+        }
+        self._lab(
+            f"write {path} of",
+            lambda: self.host.api.upload(
+                f"instances/{self.name}/files",
+                content,
+                {**headers, "Content-Type": "application/octet-stream"},
+                path=path,
+            ),
+        )
+
+    def _create_instance(self) -> None:
+        network = self.host.gateway
+        body = preseeds.document(
+            "member",
+            name=self.name,
+            fingerprint=self.image.fingerprint,
+            address=self.address,
+            prefix=network.network.prefixlen,
+            gateway=str(network.ip),
+            run=self.host.run.id,
+            owner=owner(),
+            pool=POOL,
+            network=NETWORK,
+            volume=self.volume,
+            state_dir=self.image.facts.state_dir,
+        )
+        self._lab("create", lambda: self.host.api.post("instances", body, timeout=120))
+
+    def _state(self, action: str, *, force: bool = False, timeout: float) -> None:
+        body = {"action": action, "force": force, "timeout": int(timeout)}
+        self._lab(
+            action,
+            lambda: self.host.api.put(f"instances/{self.name}/state", body, timeout=timeout + 10),
+        )
+
+    def _recorded(self, path: str) -> str:
+        path = path.removeprefix("/1.0/")
+        text = self.host.api.raw(path).decode(errors="replace")
+        with contextlib.suppress(ApiError):
+            self.host.api.delete(path)
+        return text
+
+    def _lab(self, doing: str, call: Any) -> Any:  # noqa: ANN401
+        """Return what ``call`` returns; what the host refuses is the lab's fault, never the product's."""
+        try:
+            return call()
+        except ApiError as error:
+            raise LabError(f"cannot {doing} member {self.name}: {error}") from error

@@ -1,0 +1,99 @@
+"""The product's daemon on one member.
+
+Debian starts it by socket activation, and starting its service waits ten minutes for a daemon that
+cannot come up: hence ``--no-block`` everywhere, and the socket is stopped with the service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.waiting import eventually
+
+if TYPE_CHECKING:
+    from lab.member import Member
+
+READY = 60.0
+DROP_IN = "/etc/systemd/system/{service}.d/clusterproof.conf"
+
+
+class Daemon:
+    """Starts, stops, kills and watches the daemon of one member. Times are seconds."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    @property
+    def _service(self) -> str:
+        return self._member.facts.units.service
+
+    @property
+    def _socket(self) -> str:
+        return self._member.facts.units.socket
+
+    def pid(self) -> int:
+        """Return the daemon's process id, 0 where it does not run."""
+        shown = self._member.run(["systemctl", "show", "--property=MainPID", "--value", self._service])
+        return int(shown.stdout.strip() or 0)
+
+    def start(self) -> None:
+        """Start socket and service without waiting for either."""
+        self._member.run(
+            ["systemctl", "start", "--no-block", self._socket, self._service], check=True
+        )
+
+    def stop(self) -> None:
+        """Stop the daemon so that no client's call starts it again; its instances go on running."""
+        self._member.run(
+            f"systemctl stop --no-block {self._socket} {self._service}; "
+            f"systemctl kill --kill-whom=main {self._service} || true"
+        )
+        eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon stopped")
+
+    def restart(self) -> None:
+        """Stop and start the daemon; does not wait until it is ready."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill the daemon (signal 9) and keep systemd from starting it again."""
+        with self._member.transcript.step("fault", self._member.name, "kill -9 of the daemon"):
+            self._member.run(
+                f"systemctl stop --no-block {self._socket}; "
+                f"systemctl kill --kill-whom=main --signal=KILL {self._service}; "
+                f"systemctl stop --no-block {self._service}"
+            )
+        eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon killed")
+
+    def set_environment(self, **variables: str | None) -> None:
+        """Set or (with None) unset environment variables of the daemon; takes effect at its next start."""
+        path = DROP_IN.format(service=self._service)
+        lines = [f'Environment="{key}={value}"\n' for key, value in variables.items() if value is not None]
+        if lines:
+            self._member.run(["mkdir", "-p", path.rpartition("/")[0]], check=True)
+            self._member.write(path, "[Service]\n" + "".join(lines))
+        else:
+            self._member.run(["rm", "-f", path], check=True)
+        self._member.run(["systemctl", "daemon-reload"], check=True)
+
+    def is_ready(self) -> bool:
+        """Say whether the daemon says of itself that it is ready."""
+        socket = self._member.facts.socket
+        asked = self._member.run(
+            f"systemctl is-active --quiet {self._service} "
+            f"|| test $(systemctl show --property=MainPID --value {self._service}) != 0 "
+            f"&& curl --silent --fail --max-time 5 --unix-socket {socket} http://daemon/internal/ready"
+        )
+        return asked.ok
+
+    def wait_ready(self, within: float = READY) -> None:
+        """Wait until the daemon is ready. Raises NotObservedError after ``within`` seconds."""
+        eventually(self.is_ready, within=within, what=f"{self._member.name}: daemon ready")
+
+    def log(self) -> str:
+        """Return everything the daemon has said since the machine was made: its log file and journal."""
+        folder = self._member.facts.log_dir
+        return self._member.run(
+            f"cat {folder}/{self._member.facts.name}d.log {folder}/{self._member.facts.name}.log 2>/dev/null; "
+            f"journalctl --no-pager --output=short-iso-precise --unit={self._service}"
+        ).stdout

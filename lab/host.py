@@ -1,0 +1,408 @@
+"""The lab host: the LXD or Incus server that carries the lab.
+
+Everything the lab makes there lives in a project, a pool and a bridge of its own, and carries the
+id of the run that made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lab import state
+from lab.api import Api, ApiError
+from lab.errors import LabError, UsageError
+from lab.private import PrivateServer, daemon_binary
+from lab.transcript import Transcript
+
+PROJECT = "clusterproof"
+POOL = "clusterproof"
+NETWORK = "clusterproof0"
+MARK = "user.clusterproof"
+
+# Where packages put the socket of a server that is already on the machine.
+SOCKETS = (
+    Path("/var/lib/incus/unix.socket"),
+    Path("/var/snap/lxd/common/lxd/unix.socket"),
+    Path("/var/lib/lxd/unix.socket"),
+)
+# Client certificates that incus and lxc made for a person.
+CLIENT_CONFIGS = (
+    Path("~/.config/incus"),
+    Path("~/snap/lxd/common/config"),
+    Path("~/.config/lxc"),
+)
+POOL_SIZE = "40GiB"
+SUBNET_PREFIX = 20
+
+
+@dataclass(frozen=True)
+class Where:
+    """A lab host's address and what it needs: a socket's path or an https URL."""
+
+    endpoint: str
+    private: bool = False
+    cert: tuple[Path, Path] | None = None
+    server_cert: Path | None = None
+
+
+def find(wanted: str | None = None) -> Where:
+    """Return where the lab host is, starting a private one if there is no other.
+
+    ``wanted`` is an https URL or a socket's path, by default ``LAB_HOST``. Raises UsageError for one that cannot
+    be, LabError where there is none and none can be started.
+    """
+    wanted = wanted or os.environ.get("LAB_HOST")
+    if wanted:
+        return _named(wanted)
+    found = local_server()
+    if found:
+        return Where(str(found))
+    if os.geteuid() != 0 or daemon_binary() is None:
+        raise LabError(
+            "no lab host: no LXD or Incus server answers on this machine, and "
+            + ("a private one needs root" if os.geteuid() else "incusd is not installed")
+            + "; run sudo lab/bootstrap and start again as root, or name a server with --lab-host"
+        )
+    return Where(str(PrivateServer(NETWORK).ensure()), private=True)
+
+
+def local_server() -> Path | None:
+    """Return the socket of the LXD or Incus server of this machine that answers, or None."""
+    for path in SOCKETS:
+        if path.exists() and os.access(path, os.W_OK):
+            with contextlib.suppress(ApiError):
+                Api(str(path), name="host", transcript=Transcript(), timeout=20)
+                return path
+    return None
+
+
+def _named(wanted: str) -> Where:
+    if not wanted.startswith("https://"):
+        path = Path(wanted.removeprefix("unix://"))
+        if "://" in str(wanted).removeprefix("unix://") or not path.is_absolute():
+            raise UsageError(
+                f'lab host "{wanted}" is neither an https URL nor a socket\'s absolute path; '
+                "write it like https://server:8443 or /var/lib/incus/unix.socket"
+            )
+        if not path.exists():
+            raise LabError(f"lab host {path}: there is no such socket; is the server running?")
+        return Where(str(path))
+    cert, key = os.environ.get("LAB_HOST_CERT"), os.environ.get("LAB_HOST_KEY")
+    if cert and key:
+        pair = (Path(cert), Path(key))
+    else:
+        folders = [folder.expanduser() for folder in CLIENT_CONFIGS]
+        folder = next((f for f in folders if (f / "client.crt").exists()), None)
+        if folder is None:
+            raise UsageError(
+                f"lab host {wanted} needs a client certificate that it trusts; "
+                "name one with LAB_HOST_CERT and LAB_HOST_KEY"
+            )
+        pair = (folder / "client.crt", folder / "client.key")
+    for path in pair:
+        if not path.is_file():
+            raise UsageError(f"client certificate for lab host {wanted}: there is no file {path}")
+    server = os.environ.get("LAB_HOST_SERVER_CERT")
+    if server and not Path(server).is_file():
+        raise UsageError(f"LAB_HOST_SERVER_CERT: there is no file {server}")
+    return Where(wanted, cert=pair, server_cert=Path(server) if server else None)
+
+
+class Host:
+    """A lab host that answers. ``api`` is limited to the lab's project, ``server`` is not.
+
+    Raises LabError where the host does not answer or cannot be used.
+    """
+
+    def __init__(self, where: Where, run: state.Run, transcript: Transcript) -> None:
+        self.where = where
+        self.run = run
+        self.transcript = transcript
+        options: dict[str, Any] = {
+            "name": "host",
+            "transcript": transcript,
+            "cert": where.cert,
+            "server_cert": where.server_cert,
+        }
+        try:
+            self.server = Api(where.endpoint, **options)
+            self.api = Api(where.endpoint, **options, project=PROJECT)
+            self.facts = self.server.get("")
+        except ApiError as error:
+            raise LabError(f"lab host: {error}; check --lab-host and that the server runs") from error
+        if self.facts.get("auth") != "trusted":
+            raise LabError(
+                f"lab host {where.endpoint} does not trust this client; add its certificate "
+                f"with: {self.client} config trust add-certificate CLIENT.crt"
+            )
+        self.gateway = ipaddress.ip_interface("0.0.0.0/0")
+
+    @property
+    def client(self) -> str:
+        """The name of the host's own command line client."""
+        return "incus" if self.facts["environment"]["server"] == "incus" else "lxc"
+
+    @property
+    def local(self) -> bool:
+        """Whether the host is this machine."""
+        return not self.where.endpoint.startswith("https://") or urlsplit(
+            self.where.endpoint
+        ).hostname in ("localhost", "127.0.0.1", "::1", socket.gethostname())
+
+    def describe(self) -> str:
+        """Return the host in a few words: ``private incus 6.0.4``."""
+        environment = self.facts["environment"]
+        kind = "private " if self.where.private else ""
+        place = "" if self.local else f" at {self.where.endpoint}"
+        return f"{kind}{environment['server']} {environment['server_version']}{place}"
+
+    def prepare(self) -> None:
+        """Make the lab's project, pool and bridge where they are missing. Raises LabError."""
+        with state.lock("host-objects"):
+            try:
+                self._prepare()
+            except ApiError as error:
+                raise LabError(f"lab host {self.describe()}: {error}") from error
+
+    def _prepare(self) -> None:
+        if not _has(self.server, f"projects/{PROJECT}"):
+            self.server.post(
+                "projects",
+                {
+                    "name": PROJECT,
+                    "description": "throwaway clusters of clusterproof",
+                    "config": {
+                        "features.images": "true",
+                        "features.profiles": "true",
+                        "features.storage.volumes": "true",
+                        MARK: "true",
+                    },
+                },
+            )
+        if not _has(self.server, f"storage-pools/{POOL}"):
+            self._make_pool()
+        network = self._network()
+        if network is None:
+            subnet = free_subnet(self._used_subnets())
+            self.server.post(
+                "networks",
+                {
+                    "name": NETWORK,
+                    "type": "bridge",
+                    "description": "members of clusterproof",
+                    "config": {
+                        "ipv4.address": str(subnet),
+                        "ipv4.nat": "true",
+                        "ipv6.address": "none",
+                        MARK: "true",
+                    },
+                },
+            )
+            network = self._network() or {}
+        if network.get("config", {}).get(MARK) != "true":
+            raise LabError(
+                f"the lab host has a network {NETWORK} that clusterproof did not make; "
+                "rename or remove it"
+            )
+        self.gateway = ipaddress.ip_interface(network["config"]["ipv4.address"])
+
+    def _network(self) -> dict[str, Any] | None:
+        try:
+            network: dict[str, Any] = self.server.get(f"networks/{NETWORK}")
+        except ApiError as error:
+            if error.status == 404:  # noqa: PLR2004 - HTTP's own number
+                return None
+            raise
+        return network
+
+    def _make_pool(self) -> None:
+        body = {"name": POOL, "description": "members of clusterproof", "config": {MARK: "true"}}
+        try:
+            self.server.post(
+                "storage-pools",
+                {**body, "driver": "btrfs", "config": {**body["config"], "size": POOL_SIZE}},  # type: ignore[dict-item]
+                timeout=120,
+            )
+        except ApiError as error:
+            # A kernel or a machine without btrfs: slower copies, the same results.
+            with contextlib.suppress(ApiError):
+                self.server.delete(f"storage-pools/{POOL}")
+            self.transcript.note("lab", "host", "no btrfs pool, a dir pool instead", reason=str(error))
+            self.server.post("storage-pools", {**body, "driver": "dir"})
+
+    def _used_subnets(self) -> list[ipaddress.IPv4Network]:
+        used = []
+        for network in self.server.get("networks", recursion=1):
+            with contextlib.suppress(ValueError):
+                address = (network.get("config") or {}).get("ipv4.address", "")
+                used.append(ipaddress.IPv4Interface(address).network)
+        return used + (local_subnets() if self.local else [])
+
+    # Images
+
+    def has_image(self, fingerprint: str) -> bool:
+        """Say whether the lab's project has the image."""
+        return _has(self.api, f"images/{fingerprint}")
+
+    # Instances and volumes
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Return the instances of the lab's project, those of all runs."""
+        found: list[dict[str, Any]] = self.api.get("instances", recursion=1)
+        return found
+
+    def reserve_address(self) -> str:
+        """Return an address of the bridge that no other member has. Raises LabError when all are taken."""
+        network = self.gateway.network
+        # Members of other machines' runs may be on this bridge too: a random place seldom meets them.
+        count = network.num_addresses - 4
+        start = random.randrange(count)  # noqa: S311 - no secret
+        for step in range(count):
+            address = str(network.network_address + 2 + (start + step) % count)
+            if self.run.reserve(address):
+                return address
+        raise LabError(f"every address of {network} is in use; free them with python -m lab sweep")
+
+    def delete_instance(self, name: str) -> None:
+        """Stop and delete an instance; it may be gone already. Raises LabError."""
+        try:
+            with contextlib.suppress(ApiError):
+                self.api.put(
+                    f"instances/{name}/state", {"action": "stop", "force": True, "timeout": 20}, timeout=30
+                )
+            self.api.delete(f"instances/{name}", timeout=60)
+        except ApiError as error:
+            if error.status != 404:  # noqa: PLR2004
+                raise LabError(f"cannot delete instance {name}: {error}") from error
+
+    def delete_volume(self, name: str) -> None:
+        """Delete a custom volume of the lab's pool; it may be gone already. Raises LabError."""
+        try:
+            self.api.delete(f"storage-pools/{POOL}/volumes/custom/{name}", timeout=60)
+        except ApiError as error:
+            if error.status != 404:  # noqa: PLR2004
+                raise LabError(f"cannot delete volume {name}: {error}") from error
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """Return the custom volumes of the lab's project, those of all runs."""
+        found: list[dict[str, Any]] = self.api.get(
+            f"storage-pools/{POOL}/volumes/custom", recursion=1
+        )
+        return found
+
+    # Sweeping
+
+    def delete_run(self, run_id: str) -> int:
+        """Delete every instance and volume of run ``run_id``; return how many there were."""
+        instances = [i["name"] for i in self.instances() if i["config"].get(f"{MARK}.run") == run_id]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.delete_instance, instances))
+        volumes = [v["name"] for v in self.volumes() if v["config"].get(f"{MARK}.run") == run_id]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.delete_volume, volumes))
+        return len(instances) + len(volumes)
+
+    def runs(self) -> set[str]:
+        """Return the ids of the runs that have something on the host and were made by this machine."""
+        return {
+            thing["config"][f"{MARK}.run"]
+            for thing in [*self.instances(), *self.volumes()]
+            if thing["config"].get(f"{MARK}.owner") == owner()
+        }
+
+    def sweep(self) -> list[str]:
+        """Delete what dead runs of this machine left; return a line for each."""
+        swept = []
+        known = {run.id for run in state.Run.known()}
+        for run_id in sorted(self.runs() | known):
+            run = state.Run(run_id)
+            if run_id != self.run.id and not run.alive():
+                count = self.delete_run(run_id)
+                run.forget()
+                if count:
+                    swept.append(f"run {run_id}: {count} instances and volumes deleted")
+        return swept
+
+    def idle(self) -> bool:
+        """Say whether nothing but this process uses the lab on this host."""
+        others = [run for run in state.Run.known() if run.id != self.run.id and run.alive()]
+        return not others and not self.instances()
+
+    def dismantle(self) -> None:
+        """Remove the lab's images, bridge, pool and project; nothing of anybody else is touched."""
+        try:
+            if not _has(self.server, f"projects/{PROJECT}"):
+                return
+            for image in self.api.get("images", recursion=1):
+                self.api.delete(f"images/{image['fingerprint']}", timeout=60)
+            if (network := self._network()) and network["config"].get(MARK) == "true":
+                self.server.delete(f"networks/{NETWORK}")
+            if _has(self.server, f"storage-pools/{POOL}"):
+                self.server.delete(f"storage-pools/{POOL}", timeout=120)
+            self.server.delete(f"projects/{PROJECT}")
+        except ApiError as error:
+            raise LabError(f"cannot dismantle the lab on {self.describe()}: {error}") from error
+
+
+def owner() -> str:
+    """Return a name of this machine that survives reboots, so that only its own runs are swept."""
+    with contextlib.suppress(OSError):
+        machine = Path("/etc/machine-id").read_text().strip()
+        if machine:
+            return f"{machine[:12]}:{state.folder()}"
+    return f"{socket.gethostname()}:{state.folder()}"
+
+
+def local_subnets() -> list[ipaddress.IPv4Network]:
+    """Return the IPv4 networks that this machine has a route or an address for."""
+    if shutil.which("ip") is None:
+        return []
+    routes = json.loads(
+        subprocess.run(
+            ["ip", "-j", "-4", "route", "show", "table", "all"],
+            capture_output=True, check=True, timeout=10,
+        ).stdout or b"[]"
+    )  # fmt: skip
+    found = []
+    for route in routes:
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.IPv4Network(route.get("dst", ""), strict=False))
+    return [network for network in found if network.prefixlen > 0]
+
+
+def free_subnet(used: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Interface:
+    """Return the gateway's address on a private subnet that overlaps none of ``used``.
+
+    Raises LabError when there is none left.
+    """
+    taken = list(used)
+    for candidate in ipaddress.IPv4Network("10.176.0.0/12").subnets(new_prefix=SUBNET_PREFIX):
+        if not any(candidate.overlaps(network) for network in taken):
+            return ipaddress.IPv4Interface(f"{candidate.network_address + 1}/{SUBNET_PREFIX}")
+    raise LabError(
+        "no private subnet is free for the lab's bridge: every part of 10.176.0.0/12 is routed; "
+        f"make a bridge {NETWORK} by hand with {MARK}=true"
+    )
+
+
+def _has(api: Api, path: str) -> bool:
+    try:
+        api.get(path)
+    except ApiError as error:
+        if error.status == 404:  # noqa: PLR2004
+            return False
+        raise
+    return True

@@ -1,0 +1,195 @@
+"""A private incusd, for machines where no LXD or Incus server runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from lab import state
+from lab.api import Api, ApiError
+from lab.errors import LabError
+from lab.transcript import Transcript
+from lab.waiting import NotObservedError, eventually
+
+# Where Debian's, Zabbly's and other packages put the daemon, beside the search path.
+DAEMONS = ("/usr/libexec/incus/incusd", "/opt/incus/bin/incusd")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def daemon_binary() -> Path | None:
+    """Return the installed incusd, or None."""
+    found = shutil.which("incusd")
+    if found:
+        return Path(found)
+    return next((Path(path) for path in DAEMONS if os.access(path, os.X_OK)), None)
+
+
+class PrivateServer:
+    """An incusd of the lab's own: its state, log and pid file below the lab's folder.
+
+    It has a mount namespace of its own, so that its mounts end with its processes and, where the
+    machine's control groups are of the first kind or mixed, it can be given a pure second kind.
+    """
+
+    def __init__(self, bridge: str) -> None:
+        self.bridge = bridge
+        self.folder = state.folder() / "host"
+        self.socket = self.folder / "unix.socket"
+        self.log = state.folder() / "host.log"
+        self._pid_file = state.folder() / "host.pid"
+
+    def ensure(self) -> Path:
+        """Return the socket of a server that answers, starting one where none does.
+
+        Raises LabError where it cannot be started, with the end of its log.
+        """
+        with state.lock("host"):
+            if not self.answers():
+                self._stop_daemon()
+                self._start(within=self._survivor())
+        return self.socket
+
+    def answers(self) -> bool:
+        """Say whether the server answers, within five seconds."""
+        if not self.socket.exists():
+            return False
+        try:
+            Api(str(self.socket), name="host", transcript=Transcript(), timeout=5)
+        except ApiError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End the server and every process it left; its data stay."""
+        with state.lock("host"):
+            self._stop_daemon()
+            for pid in self._survivors():
+                _kill(pid, signal.SIGKILL)
+            # The bridge outlives its server; the next one makes it again from its database.
+            subprocess.run(
+                ["ip", "link", "delete", self.bridge], capture_output=True, check=False, timeout=10
+            )
+
+    def running(self) -> bool:
+        """Say whether a process of the server is alive."""
+        return self._daemon_pid() is not None or bool(self._survivors())
+
+    def _start(self, within: int | None) -> None:
+        """Start incusd, in the mount namespace of process ``within`` where one is given.
+
+        Members outlive a killed daemon; their mounts are in its namespace, which a new daemon has to
+        share to find them.
+        """
+        binary = daemon_binary()
+        if binary is None:
+            raise LabError("no incusd on this machine; run lab/bootstrap, or name a server with --lab-host")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+        daemon = f'exec "{binary}" --group root --logfile "{self.log}"'
+        if within is not None:
+            argv = ["nsenter", f"--mount=/proc/{within}/ns/mnt", "sh", "-c", daemon]
+        else:
+            argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _cgroups() + daemon]
+        environment = {
+            **os.environ,
+            "INCUS_DIR": str(self.folder),
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin:{binary.parent}",
+        }
+        output = state.folder() / "host.out"
+        with output.open("wb") as out:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
+                cwd="/", start_new_session=True,
+            )  # fmt: skip
+        self._pid_file.write_text(f"{process.pid} {_started(process.pid)}")
+        try:
+            eventually(
+                lambda: process.poll() is not None or self.answers(), within=60, what="incusd answers"
+            )
+        except NotObservedError as error:
+            raise LabError(f"{binary} does not answer after 60 s: {_tail(self.log)}") from error
+        if process.poll() is not None:
+            raise LabError(
+                f"{binary} ended at once with {process.returncode}: {_tail(output) or _tail(self.log)}"
+            )
+
+    def _daemon_pid(self) -> int | None:
+        """Return the daemon's pid if the process in the pid file is still that one."""
+        try:
+            pid, started = self._pid_file.read_text().split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if _started(int(pid)) == started else None
+
+    def _stop_daemon(self) -> None:
+        pid = self._daemon_pid()
+        if pid is not None:
+            for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+                _kill(pid, sign)
+                with contextlib.suppress(NotObservedError):
+                    eventually(lambda: self._daemon_pid() is None, within=patience, what="incusd ends")
+                    break
+        self._pid_file.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
+
+    def _survivors(self) -> list[int]:
+        """Return the processes that an earlier daemon of this folder left behind.
+
+        They are known by the folder in their command line: monitors of members, dnsmasq, proxies. A
+        member's first process is named by its monitor's child.
+        """
+        mark = f"{self.folder}/".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                line = _read(entry / "cmdline")
+                if mark in line and (b"[lxc monitor]" in line or b"dnsmasq" in line or b"incusd" in line):
+                    found += [int(entry.name), *_children(int(entry.name))]
+        return found
+
+    def _survivor(self) -> int | None:
+        """Return a surviving monitor, whose mount namespace is the earlier daemon's."""
+        return next((p for p in self._survivors() if b"[lxc monitor]" in _cmdline(p)), None)
+
+
+def _cgroups() -> str:
+    """Return the shell lines that give the daemon control groups of the second kind, if need be."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        return ""
+    return f"umount -R -l {CGROUPS} 2>/dev/null || true; mount -t cgroup2 none {CGROUPS}; "
+
+
+def _kill(pid: int, sign: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sign)
+
+
+def _started(pid: int) -> str:
+    """Return when process ``pid`` started, in clock ticks after boot; empty where there is none."""
+    stat = _read(Path(f"/proc/{pid}/stat"))
+    fields = stat.rpartition(b")")[2].split()
+    # A zombie has ended; only its parent has not noticed yet.
+    return fields[19].decode() if fields and fields[0] != b"Z" else ""
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in _read(Path(f"/proc/{pid}/task/{pid}/children")).split()]
+
+
+def _cmdline(pid: int) -> bytes:
+    return _read(Path(f"/proc/{pid}/cmdline"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _tail(path: Path, lines: int = 3) -> str:
+    return " | ".join(_read(path).decode(errors="replace").strip().splitlines()[-lines:])

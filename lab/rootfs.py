@@ -1,0 +1,593 @@
+"""A member's root file system: one build, installed once by mmdebstrap, packed as an image.
+
+The result is a folder named after the digest of its recipe, which LXD and Incus can import.
+Nothing here talks to a server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import string
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from builds import is_before, upstream
+from lab import mirror as mirrors
+from lab.catalogue import CatalogueBuild
+from lab.errors import LabError
+
+IMAGES = Path(__file__).parent / "images"
+SPACE = 2 * 1024**3
+"""Bytes that must be free before an image is made; the most that one takes meanwhile is half."""
+
+STABLE = re.compile(r"^(?!sid$|unstable$|testing$|experimental$|rc-buggy$)")
+# Dies with the thread that started it, and takes every process and mount with it.
+GUARD = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
+TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "mksquashfs": "squashfs-tools",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+    "dpkg-query": "dpkg",
+}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RootfsImage:
+    """An image of a build on this machine's disk.
+
+    ``rootfs`` (squashfs) and ``metadata`` (tar) are what a server imports. ``package_version`` is
+    the whole version of the product's package, read from what was installed.
+    """
+
+    digest: str
+    rootfs: Path
+    metadata: Path
+    package_version: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the image lies, with ``packages.tsv`` and ``recipe.json`` beside it."""
+        return self.rootfs.parent
+
+
+class _Stopped(LabError):
+    """Another image failed or the user interrupted: this one was given up."""
+
+
+def recipe(build: CatalogueBuild, images_dir: Path = IMAGES) -> dict[str, object]:
+    """Return all that decides what an image of ``build`` holds, as plain data.
+
+    The mirror is not part of it: it says where the packages come from, not which.
+    """
+    files = {
+        str(path.relative_to(images_dir)): [
+            "x" if path.stat().st_mode & 0o100 else "-",
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        ]
+        for folder in ("container", "tiny")
+        for path in sorted((images_dir / folder).rglob("*"))
+        if path.is_file()
+    }
+    return {
+        "build": build.name,
+        "architecture": platform.machine(),
+        "source": build.source.model_dump(mode="json"),
+        "packages": _packages(build, images_dir),
+        "files": files,
+    }
+
+
+def digest(build: CatalogueBuild, images_dir: Path = IMAGES) -> str:
+    """Return the identity of the recipe of ``build``: sha256, in hexadecimal digits."""
+    text = json.dumps(recipe(build, images_dir), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find(build: CatalogueBuild, into: Path, images_dir: Path = IMAGES) -> RootfsImage | None:
+    """Return the image of ``build`` in the folder ``into``; None where it is missing or damaged."""
+    return _read(into / digest(build, images_dir))
+
+
+def make(
+    build: CatalogueBuild,
+    into: Path,
+    progress: Progress,
+    mirror: str | None = None,
+    *,
+    force: bool = False,
+    stop: threading.Event | None = None,
+    images_dir: Path = IMAGES,
+) -> RootfsImage:
+    """Return the image of ``build`` in the folder ``into``, making it where it is missing.
+
+    ``force`` makes it again, which takes newer packages from the archive. ``mirror`` is the address
+    of an archive (by default this machine's own). ``progress`` is given one line at a time.
+    Setting ``stop`` from another thread ends it. Any number of processes may call this at once:
+    one makes the image, the others wait for it.
+
+    Raises LabError, with the way out, where a tool, root, room on the disk or the network is
+    missing, and where installing fails; then ``<into>/<digest>.log`` has the whole output.
+    """
+    identity = digest(build, images_dir)
+    final = into / identity
+    if not force and (image := _read(final)):
+        return image
+    job = _Job(build, into, identity, images_dir, progress, stop or threading.Event())
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        asked = time.time()
+        with job.lock():
+            made = _read(final)
+            if made and (not force or final.stat().st_mtime > asked):
+                return made
+            job.check(mirror)
+            clear_leftovers(into)
+            return job.make(mirrors.find(mirror))
+    except OSError as error:
+        where = error.filename or into
+        raise LabError(
+            f"cannot make the image of {build.name}: {where}: {error.strerror or error}"
+        ) from error
+
+
+def make_all(
+    builds: Sequence[CatalogueBuild],
+    into: Path,
+    progress: Progress,
+    mirror: str | None = None,
+    *,
+    force: bool = False,
+    jobs: int = 2,
+    images_dir: Path = IMAGES,
+) -> list[RootfsImage]:
+    """Make the images of ``builds``, ``jobs`` at once, and return them in the same order.
+
+    The first failure, or an interrupt by the user, ends all of them before it is raised.
+    """
+    stop = threading.Event()
+
+    def one(build: CatalogueBuild) -> RootfsImage:
+        try:
+            return make(build, into, progress, mirror, force=force, stop=stop, images_dir=images_dir)
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="image") as pool:
+        futures = [pool.submit(one, build) for build in builds]
+        try:
+            for future in futures:
+                future.exception()
+        except BaseException:
+            stop.set()
+            raise
+    causes = [cause for future in futures if (cause := future.exception())]
+    for cause in sorted(causes, key=lambda cause: isinstance(cause, _Stopped)):
+        raise cause
+    return [future.result() for future in futures]
+
+
+def clear_leftovers(into: Path) -> None:
+    """Remove what attempts that were killed have left in ``into``, unless a live one holds it.
+
+    Raises LabError where something is mounted inside that cannot be unmounted.
+    """
+    for partial in sorted(into.glob("*.partial")):
+        lock = FileLock(into / f"{partial.stem}.lock")
+        held_here = partial.stem in _held
+        try:
+            if not held_here:
+                lock.acquire(timeout=0)
+            remove_tree(partial)
+        except Timeout:
+            continue
+        finally:
+            lock.release()
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove ``folder`` without ever descending into what is mounted inside.
+
+    Mounts are taken away first. Raises LabError, and removes nothing, where one stays.
+    """
+    if not folder.exists():
+        return
+    for _ in range(8):
+        inside = mounts_below(folder)
+        if not inside:
+            break
+        for mount in reversed(inside):
+            subprocess.run(["umount", "--lazy", "--", mount], capture_output=True, check=False)
+    if inside := mounts_below(folder):
+        raise LabError(
+            f"{inside[-1]} is mounted inside the leftover {folder} and does not let go; "
+            f"unmount it (umount {shlex.quote(inside[-1])}) and try again"
+        )
+    done = subprocess.run(
+        ["rm", "-r", "-f", "--one-file-system", "--", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"cannot remove the leftover {folder}: {_last(done.stderr, 1)}")
+
+
+def mounts_below(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> list[str]:
+    """Return the mount points at or below ``folder``, in the order in which they were mounted."""
+    top = str(folder.resolve())
+    points = []
+    for line in mountinfo.read_text("utf-8", errors="surrogateescape").splitlines():
+        escaped = line.split(" ")[4]
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped)
+        if point == top or point.startswith(f"{top}/"):
+            points.append(point)
+    return points
+
+
+_held: set[str] = set()
+"""Digests that a thread of this process is making: its own lock is no stranger's."""
+
+
+class _Job:
+    """Making one image."""
+
+    def __init__(
+        self,
+        build: CatalogueBuild,
+        into: Path,
+        identity: str,
+        images_dir: Path,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self.build = build
+        self.into = into
+        self.identity = identity
+        self.images_dir = images_dir
+        self.stop = stop
+        self.log = into / f"{identity}.log"
+        self._progress = progress
+
+    def say(self, text: str) -> None:
+        self._progress(f"{self.build.name}: {text}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of this image, which all processes of this machine share."""
+        lock = FileLock(self.into / f"{self.identity}.lock")
+        told = False
+        while not lock.is_locked:
+            if self.stop.is_set():
+                raise _Stopped(f"the image of {self.build.name} was given up")
+            try:
+                lock.acquire(timeout=0.5 if told else 0)
+            except Timeout:
+                if not told:
+                    self.say("another process makes this image; waiting for it")
+                told = True
+        _held.add(self.identity)
+        try:
+            yield
+        finally:
+            _held.discard(self.identity)
+            lock.release()
+
+    def check(self, mirror: str | None) -> None:
+        """Raise LabError where something that making an image needs is missing."""
+        if os.geteuid() != 0:
+            raise LabError(f"making the image of {self.build.name} needs root; run it with sudo")
+        missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+        if missing:
+            raise LabError(
+                f"making the image of {self.build.name} needs {', '.join(missing)}; run lab/bootstrap"
+            )
+        free = shutil.disk_usage(self.into).free
+        if free < SPACE:
+            raise LabError(
+                f"{self.into} has {free / 1024**3:.1f} GiB free and making the image of "
+                f"{self.build.name} needs {SPACE / 1024**3:.0f}; make room there or set LAB_DIR"
+            )
+        mirrors.find(mirror)
+
+    def make(self, mirror: mirrors.Mirror) -> RootfsImage:
+        partial = self.into / f"{self.identity}.partial"
+        partial.mkdir()
+        started = time.monotonic()
+        try:
+            self.log.unlink(missing_ok=True)
+            root = partial / "root"
+            self._run(self._install(root, mirror), mirror)
+            version = self._inventory(root, partial)
+            self.say("packing")
+            self._run(
+                [
+                    *("mksquashfs", str(root), str(partial / "rootfs.squashfs")),
+                    *(
+                        "-comp",
+                        "zstd",
+                        "-Xcompression-level",
+                        "3",
+                        "-noappend",
+                        "-no-progress",
+                        "-quiet",
+                    ),
+                ],
+                mirror,
+            )
+            remove_tree(root)
+            self._metadata(partial / "metadata.tar", version)
+            made = {
+                **recipe(self.build, self.images_dir),
+                "digest": self.identity,
+                "package_version": version,
+                "rootfs_bytes": (partial / "rootfs.squashfs").stat().st_size,
+                "seconds": round(time.monotonic() - started, 1),
+            }
+            (partial / "recipe.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
+            self._settle(partial)
+        finally:
+            remove_tree(partial)
+        image = _read(self.into / self.identity)
+        if image is None:
+            raise LabError(f"the image of {self.build.name} was damaged as it was made; make it again")
+        self._tell(version, time.monotonic() - started)
+        return image
+
+    def _tell(self, version: str, seconds: float) -> None:
+        self.say(f"{version}, made in {seconds:.0f} s")
+        if not upstream(version).startswith(self.build.version):
+            newer = is_before(self.build.version, version)
+            self.say(
+                f"{self.build.source.suite} now holds {version}, which is "
+                f"{'newer' if newer else 'older'} than what was asked for; change lab/products"
+            )
+
+    def _install(self, root: Path, mirror: mirrors.Mirror) -> list[str]:
+        """Return the command line of mmdebstrap for an installation into ``root``."""
+        source = self.build.source
+        first, *more = source.suites
+        hooks = self.images_dir / "container"
+        pin = [source.pin.release, *source.pin.packages] if source.pin else []
+        argv = [
+            "mmdebstrap",
+            "--mode=root",
+            "--format=directory",
+            "--verbose",
+            *_options(self.images_dir),
+        ]
+        argv.append(f"--include={','.join(_packages(self.build, self.images_dir))}")
+        for suite in more:
+            added = shlex.join([suite, *pin])
+            argv.append(f'--setup-hook=sh {shlex.quote(str(hooks / "add-suite"))} "$1" {added}')
+        customise = shlex.quote(str(hooks / "customise"))
+        argv.append(f'--customize-hook=sh {customise} "$1" {shlex.quote(str(self.images_dir))}')
+        argv += [first, str(root)]
+        if mirror.archive:
+            argv.append(f"deb {mirror.archive} {first} main")
+            if mirror.security and STABLE.match(first):
+                argv.append(f"deb {mirror.security} {first}-security main")
+        return argv
+
+    def _inventory(self, root: Path, partial: Path) -> str:
+        """Write ``packages.tsv`` (name, version, architecture); return the product's version."""
+        done = subprocess.run(
+            [
+                *("dpkg-query", f"--admindir={root}/var/lib/dpkg", "--show"),
+                "--showformat=${Package}\t${Version}\t${Architecture}\n",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LabError(
+                f"cannot read the packages of the image of {self.build.name}: {_last(done.stderr, 1)}"
+            )
+        (partial / "packages.tsv").write_text(done.stdout, "utf-8")
+        versions = dict(line.split("\t")[:2] for line in done.stdout.splitlines())
+        return versions[self.build.facts.packages[0]]
+
+    def _metadata(self, file: Path, version: str) -> None:
+        """Write what LXD and Incus are told of the image."""
+        place = self.images_dir / "container"
+        text = string.Template((place / "metadata.yaml").read_text("utf-8")).substitute(
+            architecture=platform.machine(),
+            created=int(time.time()),
+            build=self.build.name,
+            version=version,
+            digest=self.identity,
+        )
+        with tarfile.open(file, "w") as tar:
+            entries = {"metadata.yaml": text.encode()}
+            entries |= {
+                f"templates/{path.name}": path.read_bytes() for path in place.glob("templates/*")
+            }
+            for name, content in sorted(entries.items()):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                entry.mode = 0o644
+                tar.addfile(entry, io.BytesIO(content))
+
+    def _settle(self, partial: Path) -> None:
+        """Give the finished image its name, in place of an older one."""
+        final = self.into / self.identity
+        if final.exists():
+            old = self.into / f"{self.identity}.old.partial"
+            final.rename(old)
+            partial.rename(final)
+            remove_tree(old)
+        else:
+            partial.rename(final)
+
+    def _run(self, argv: list[str], mirror: mirrors.Mirror) -> None:
+        """Run ``argv``, its output going to the log and its milestones to the progress.
+
+        Whatever ends this early also ends every process of the command, and its mounts.
+        """
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"$ {shlex.join(argv)}\n")
+            log.flush()
+            position = log.tell()
+            process = subprocess.Popen(
+                [*GUARD, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=_environment(),
+            )
+            try:
+                ended = False
+                while not ended:
+                    if self.stop.is_set():
+                        raise _Stopped(f"the image of {self.build.name} was given up")
+                    try:
+                        process.wait(timeout=0.2)
+                        ended = True
+                    except subprocess.TimeoutExpired:
+                        pass
+                    position = self._milestones(position)
+            finally:
+                _kill(process)
+        if process.returncode != 0:
+            raise LabError(self._why(argv[0], process.returncode, mirror))
+
+    def _milestones(self, position: int) -> int:
+        """Report mmdebstrap's own remarks in the log after ``position``; return its new end."""
+        with self.log.open("rb") as log:
+            log.seek(position)
+            lines = log.read().split(b"\n")
+        for line in lines[:-1]:
+            if line.startswith(b"I: "):
+                self.say(line[3:].decode("utf-8", "replace").rstrip("."))
+            position += len(line) + 1
+        return position
+
+    def _why(self, tool: str, code: int, mirror: mirrors.Mirror) -> str:
+        text = self.log.read_text("utf-8", errors="replace")
+        end = explain(text)
+        where = mirror.archive or "mmdebstrap's default archive"
+        return (
+            f"the image of {self.build.name} could not be made: "
+            f"{tool} ended with {code}: {end.format(into=self.into, archive=where)}; "
+            f"its whole output is in {self.log}"
+        )
+
+
+def explain(output: str) -> str:
+    """Return in one line why ``output`` of mmdebstrap or mksquashfs ends in a failure.
+
+    May contain ``{into}`` and ``{archive}`` for the caller to fill in.
+    """
+    if re.search(r"no space left on device|not have enough free space", output, re.IGNORECASE):
+        return "no space left on the disk of {into}, make room there or set LAB_DIR"
+    last = _last(output, 3).replace("{", "{{").replace("}", "}}")
+    network = (
+        r"could not resolve|temporary failure (in name resolution|resolving)|could not connect"
+        r"|cannot initiate the connection|connection (timed out|refused|failed)|network is unreachable"
+    )
+    if re.search(network, output, re.IGNORECASE):
+        return f"{{archive}} cannot be reached, check the network or give --mirror ({last})"
+    return last
+
+
+def _last(text: str, count: int) -> str:
+    """Return the last ``count`` lines of ``text`` that say what went wrong, joined into one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(E|W|Err|FATAL|error)[: ]|.*\berror\b", line)]
+    chosen = list(dict.fromkeys(errors or lines))[-count:]
+    return " / ".join(chosen) if chosen else "it said nothing"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End ``process`` and all that it started; it is a leader of its own process group."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment for mmdebstrap: C locale, and apt's own proxies, which it would ignore."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    environment.pop("TMPDIR", None)
+    for scheme in ("http", "https"):
+        name = f"{scheme}_proxy"
+        if name not in environment and (proxy := _apt_proxy(scheme)):
+            environment[name] = proxy
+    return environment
+
+
+def _apt_proxy(scheme: str) -> str:
+    try:
+        done = subprocess.run(
+            ["apt-config", "dump", "--format", "%v%n", f"Acquire::{scheme}::Proxy"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    proxy = done.stdout.strip()
+    return "" if "\n" in proxy or proxy == "DIRECT" else proxy
+
+
+def _read(folder: Path) -> RootfsImage | None:
+    """Return the image in ``folder`` where it is whole."""
+    image = RootfsImage(folder.name, folder / "rootfs.squashfs", folder / "metadata.tar", "")
+    try:
+        made = json.loads((folder / "recipe.json").read_text("utf-8"))
+        whole = image.rootfs.stat().st_size == made["rootfs_bytes"] and image.metadata.stat().st_size > 0
+        version = str(made["package_version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return RootfsImage(image.digest, image.rootfs, image.metadata, version) if whole else None
+
+
+def _packages(build: CatalogueBuild, images_dir: Path) -> list[str]:
+    return [*_lines(images_dir / "container" / "packages"), *build.facts.packages]
+
+
+def _options(images_dir: Path) -> list[str]:
+    return _lines(images_dir / "container" / "options")
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a list, without comments and empty ones; LabError where it is missing."""
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    except OSError as error:
+        raise LabError(
+            f"cannot read {file}: {error.strerror}; restore it from the repository"
+        ) from error
+    return [line for line in lines if line and not line.startswith("#")]
