@@ -20,8 +20,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,9 @@ IMAGES = Path(__file__).parent / "images"
 SPACE = 2 * 1024**3
 """Bytes that must be free before an image is made; the most that one takes meanwhile is half."""
 
-STABLE = re.compile(r"^(?!sid$|unstable$|testing$|experimental$|rc-buggy$)")
+WITHOUT_SECURITY = frozenset({"sid", "unstable", "testing", "experimental"})
+"""Suites for which Debian's security archive has nothing."""
+
 # Dies with the thread that started it, and takes every process and mount with it.
 GUARD = (
     "setpriv",
@@ -50,6 +51,8 @@ GUARD = (
     "--kill-child",
     "--mount-proc",
 )
+# Remarks of mmdebstrap that say nothing to somebody who waits.
+ASIDE = (b"I: chroot architecture", b"I: finding correct", b"I: running --", b"I: success")
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "mksquashfs": "squashfs-tools",
@@ -80,8 +83,8 @@ class RootfsImage:
         return self.rootfs.parent
 
 
-class _Stopped(LabError):
-    """Another image failed or the user interrupted: this one was given up."""
+class _StoppedError(LabError):
+    """The caller changed its mind: this image was given up."""
 
 
 def recipe(build: CatalogueBuild, images_dir: Path = IMAGES) -> dict[str, object]:
@@ -131,9 +134,11 @@ def make(
     """Return the image of ``build`` in the folder ``into``, making it where it is missing.
 
     ``force`` makes it again, which takes newer packages from the archive. ``mirror`` is the address
-    of an archive (by default this machine's own). ``progress`` is given one line at a time.
-    Setting ``stop`` from another thread ends it. Any number of processes may call this at once:
-    one makes the image, the others wait for it.
+    of an archive (by default this machine's own). ``progress`` is told what is being done, one line
+    at a time, from the calling thread. An exception there, such as an interrupt by the user, ends
+    the installation with all its processes; so does, within a second, setting ``stop`` from another
+    thread. Any number of threads and processes may call this at once: one makes the image, the
+    others wait for it.
 
     Raises LabError, with the way out, where a tool, root, room on the disk or the network is
     missing, and where installing fails; then ``<into>/<digest>.log`` has the whole output.
@@ -142,7 +147,7 @@ def make(
     final = into / identity
     if not force and (image := _read(final)):
         return image
-    job = _Job(build, into, identity, images_dir, progress, stop or threading.Event())
+    job = _Job(build, into, identity, images_dir, progress=progress, stop=stop or threading.Event())
     try:
         into.mkdir(parents=True, exist_ok=True)
         asked = time.time()
@@ -150,9 +155,10 @@ def make(
             made = _read(final)
             if made and (not force or final.stat().st_mtime > asked):
                 return made
-            job.check(mirror)
-            clear_leftovers(into)
-            return job.make(mirrors.find(mirror))
+            source = mirrors.find(mirror)
+            job.check()
+            clear_leftovers(into, own=identity)
+            return job.make(source)
     except OSError as error:
         where = error.filename or into
         raise LabError(
@@ -160,59 +166,22 @@ def make(
         ) from error
 
 
-def make_all(
-    builds: Sequence[CatalogueBuild],
-    into: Path,
-    progress: Progress,
-    mirror: str | None = None,
-    *,
-    force: bool = False,
-    jobs: int = 2,
-    images_dir: Path = IMAGES,
-) -> list[RootfsImage]:
-    """Make the images of ``builds``, ``jobs`` at once, and return them in the same order.
+def clear_leftovers(into: Path, own: str = "") -> None:
+    """Remove what attempts that were killed have left in ``into``, unless a live one holds its lock.
 
-    The first failure, or an interrupt by the user, ends all of them before it is raised.
-    """
-    stop = threading.Event()
-
-    def one(build: CatalogueBuild) -> RootfsImage:
-        try:
-            return make(build, into, progress, mirror, force=force, stop=stop, images_dir=images_dir)
-        except BaseException:
-            stop.set()
-            raise
-
-    with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="image") as pool:
-        futures = [pool.submit(one, build) for build in builds]
-        try:
-            for future in futures:
-                future.exception()
-        except BaseException:
-            stop.set()
-            raise
-    causes = [cause for future in futures if (cause := future.exception())]
-    for cause in sorted(causes, key=lambda cause: isinstance(cause, _Stopped)):
-        raise cause
-    return [future.result() for future in futures]
-
-
-def clear_leftovers(into: Path) -> None:
-    """Remove what attempts that were killed have left in ``into``, unless a live one holds it.
-
-    Raises LabError where something is mounted inside that cannot be unmounted.
+    ``own`` is the digest whose lock the caller holds. Raises LabError where something is mounted
+    inside that cannot be unmounted.
     """
     for partial in sorted(into.glob("*.partial")):
-        lock = FileLock(into / f"{partial.stem}.lock")
-        held_here = partial.stem in _held
-        try:
-            if not held_here:
-                lock.acquire(timeout=0)
+        identity = partial.name.partition(".")[0]
+        if identity == own:
             remove_tree(partial)
+            continue
+        try:
+            with FileLock(into / f"{identity}.lock", timeout=0):
+                remove_tree(partial)
         except Timeout:
             continue
-        finally:
-            lock.release()
 
 
 def remove_tree(folder: Path) -> None:
@@ -255,10 +224,6 @@ def mounts_below(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -
     return points
 
 
-_held: set[str] = set()
-"""Digests that a thread of this process is making: its own lock is no stranger's."""
-
-
 class _Job:
     """Making one image."""
 
@@ -268,6 +233,7 @@ class _Job:
         into: Path,
         identity: str,
         images_dir: Path,
+        *,
         progress: Progress,
         stop: threading.Event,
     ) -> None:
@@ -280,7 +246,7 @@ class _Job:
         self._progress = progress
 
     def say(self, text: str) -> None:
-        self._progress(f"{self.build.name}: {text}")
+        self._progress(text)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -289,21 +255,19 @@ class _Job:
         told = False
         while not lock.is_locked:
             if self.stop.is_set():
-                raise _Stopped(f"the image of {self.build.name} was given up")
+                raise _StoppedError(f"the image of {self.build.name} was given up")
             try:
                 lock.acquire(timeout=0.5 if told else 0)
             except Timeout:
                 if not told:
                     self.say("another process makes this image; waiting for it")
                 told = True
-        _held.add(self.identity)
         try:
             yield
         finally:
-            _held.discard(self.identity)
             lock.release()
 
-    def check(self, mirror: str | None) -> None:
+    def check(self) -> None:
         """Raise LabError where something that making an image needs is missing."""
         if os.geteuid() != 0:
             raise LabError(f"making the image of {self.build.name} needs root; run it with sudo")
@@ -318,7 +282,6 @@ class _Job:
                 f"{self.into} has {free / 1024**3:.1f} GiB free and making the image of "
                 f"{self.build.name} needs {SPACE / 1024**3:.0f}; make room there or set LAB_DIR"
             )
-        mirrors.find(mirror)
 
     def make(self, mirror: mirrors.Mirror) -> RootfsImage:
         partial = self.into / f"{self.identity}.partial"
@@ -395,7 +358,7 @@ class _Job:
         argv += [first, str(root)]
         if mirror.archive:
             argv.append(f"deb {mirror.archive} {first} main")
-            if mirror.security and STABLE.match(first):
+            if mirror.security and first not in WITHOUT_SECURITY:
                 argv.append(f"deb {mirror.security} {first}-security main")
         return argv
 
@@ -471,7 +434,7 @@ class _Job:
                 ended = False
                 while not ended:
                     if self.stop.is_set():
-                        raise _Stopped(f"the image of {self.build.name} was given up")
+                        raise _StoppedError(f"the image of {self.build.name} was given up")
                     try:
                         process.wait(timeout=0.2)
                         ended = True
@@ -489,7 +452,7 @@ class _Job:
             log.seek(position)
             lines = log.read().split(b"\n")
         for line in lines[:-1]:
-            if line.startswith(b"I: "):
+            if line.startswith(b"I: ") and not line.startswith(ASIDE):
                 self.say(line[3:].decode("utf-8", "replace").rstrip("."))
             position += len(line) + 1
         return position
