@@ -89,8 +89,9 @@ def baked(entry: CatalogueBuild) -> Image | None:
 
 
 def _image(entry: CatalogueBuild, made: RootfsImage, truth: dict[str, Any]) -> Image:
-    build = entry.installed(made.package_version, truth["api_extensions"], truth["schema"])
-    return Image(build, entry.facts, made.digest, truth["fingerprint"])
+    extensions = frozenset(truth["extensions"])
+    build = entry.installed(made.package_version, len(extensions), truth["schema"])
+    return Image(build, entry.facts, made.digest, truth["fingerprint"], extensions)
 
 
 def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
         server = json.loads(member.client("query", "/1.0").stdout)
         schema = member.sql("global", "SELECT 'schema=' || MAX(version) FROM schema")
         return {
-            "api_extensions": len(server["api_extensions"]),
+            "extensions": server["api_extensions"],
             "schema": int(schema.partition("schema=")[2].split()[0]),
         }
     except (CommandError, NotObservedError, ValueError, KeyError, IndexError) as error:

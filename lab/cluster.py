@@ -203,6 +203,16 @@ class Cluster:
             found[member.name] = "\n".join([*self.past_logs.get(member.name, []), now])
         return found
 
+    def check_lab(self) -> None:
+        """Make sure that the lab was sound: nothing below is a statement about the product.
+
+        Raises LabError where a machine stopped that nobody stopped, or the host has no room left.
+        """
+        self.host.check_room()
+        for member in self.members:
+            if member.machine.should_run and not member.machine.running():
+                raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+
     def destroy(self) -> None:
         """Remove every member. Raises LabError when one could not be removed, after trying all."""
         for client in self._clients.values():

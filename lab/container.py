@@ -36,6 +36,8 @@ class Container:
         self.image = image
         self.volume = f"{name}-state"
         self.address = host.reserve_address()
+        # Whether it runs unless something that is not the scenario stopped it.
+        self.should_run = False
 
     def create(self) -> None:
         """Make the state volume and the instance; it is not started yet."""
@@ -52,6 +54,7 @@ class Container:
     def start(self) -> None:
         """Start the instance and wait until systemd inside says that it is up."""
         self._state("start", timeout=BOOT)
+        self.should_run = True
         result = self.execute(["sh", "-c", BOOTED], timeout=BOOT)
         if result.stdout.strip() not in ("running", "degraded"):
             raise LabError(
@@ -60,10 +63,12 @@ class Container:
 
     def stop(self, *, force: bool = False, timeout: float = 60) -> None:
         """Shut the instance down, or kill it with ``force``."""
+        self.should_run = False
         self._state("stop", force=force, timeout=timeout)
 
     def reimage(self, image: Image) -> None:
         """Make the instance anew from ``image`` over the kept state volume; it is not started."""
+        self.should_run = False
         self.host.delete_instance(self.name)
         self.image = image
         self._create_instance()

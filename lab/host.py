@@ -46,6 +46,8 @@ CLIENT_CONFIGS = (
 )
 POOL_SIZE = "40GiB"
 SUBNET_PREFIX = 20
+# Bytes below which a member's disk counts as full.
+ROOM = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,20 @@ class Host:
         )
         return found
 
+    def check_room(self) -> None:
+        """Raise LabError where the host does not answer or the pool is as good as full."""
+        try:
+            space = self.api.get(f"storage-pools/{POOL}/resources")["space"]
+        except ApiError as error:
+            raise LabError(f"the lab host is gone: {error}") from error
+        if space["total"] - space["used"] < ROOM:
+            raise LabError(
+                f"the lab's pool on {self.describe()} is full: {space['used'] >> 20} of "
+                f"{space['total'] >> 20} MiB; python -m lab sweep frees what is not in use"
+            )
+        if self.where.private and (free := shutil.disk_usage(state.folder()).free) < ROOM:
+            raise LabError(f"the disk below {state.folder()} is full: {free >> 20} MiB are free")
+
     # Sweeping
 
     def delete_run(self, run_id: str) -> int:
@@ -355,6 +371,19 @@ class Host:
             self.server.delete(f"projects/{PROJECT}")
         except ApiError as error:
             raise LabError(f"cannot dismantle the lab on {self.describe()}: {error}") from error
+
+
+def release(host: Host) -> int:
+    """End the use of ``host`` by its run; return how many things had to be cleared away.
+
+    A private server that nobody else uses is stopped. Raises LabError.
+    """
+    cleared = host.delete_run(host.run.id)
+    idle = host.idle()
+    host.run.forget()
+    if idle and host.where.private:
+        PrivateServer(NETWORK).stop()
+    return cleared
 
 
 def owner() -> str:

@@ -13,10 +13,11 @@ class Image:
     """What members of a build start from.
 
     ``digest`` is that of the recipe, ``fingerprint`` the host's own name of the image. ``build``
-    is what was read from the installed product.
+    is what was read from the installed product, as are its API ``extensions``.
     """
 
     build: Build
     facts: ProductFacts
     digest: str
     fingerprint: str
+    extensions: frozenset[str] = frozenset()

@@ -33,6 +33,7 @@ class Machine(Protocol):
     address: str
     substrate: str
     image: Image
+    should_run: bool
 
     def create(self) -> None:
         """Make the machine from its image, its product's state on a volume of its own."""

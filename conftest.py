@@ -1,0 +1,9 @@
+"""pytest's way into clusterproof: the plugins are in fixtures/."""
+
+pytest_plugins = [
+    "fixtures.options",
+    "fixtures.selection",
+    "fixtures.cells",
+    "fixtures.clusters",
+    "fixtures.session",
+]

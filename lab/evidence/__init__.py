@@ -1,0 +1,65 @@
+"""Evidence: what is kept of every member, so that somebody who was not there can judge."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.machine import CommandTimeoutError
+from lab.member import CommandError, Member
+from lab.redaction import redact
+
+_SCRIPT = Path(__file__).parent / "collect.sh"
+_INSIDE = "/run/clusterproof-evidence"
+
+
+def collect(cluster: Cluster, folder: Path) -> None:
+    """Write what is known of every member of ``cluster`` into ``folder/<member>/``, secrets taken out.
+
+    A member that cannot be asked gets a file that says why; collecting never raises.
+    """
+    members = cluster.members
+    if not members:
+        return
+    with ThreadPoolExecutor(len(members)) as pool:
+        list(pool.map(lambda member: _collect(member, folder / member.name), members))
+    for member, logs in cluster.past_logs.items():
+        (folder / member).mkdir(parents=True, exist_ok=True)
+        for number, log in enumerate(logs, 1):
+            _write(folder / member / f"daemon-before-change-{number}.log", log.encode())
+
+
+def _collect(member: Member, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = member.facts
+    environment = {
+        "PRODUCT": facts.name,
+        "CLIENT": facts.client,
+        "ADMIN": " ".join(facts.admin),
+        "STATE_DIR": facts.state_dir,
+        "LOG_DIR": facts.log_dir,
+        "SERVICE": facts.units.service,
+        "SOCKET": facts.units.socket,
+    }
+    assignments = [f"{key}={value}" for key, value in environment.items()]
+    try:
+        # Below the transcript: this is no step of the scenario.
+        machine = member.machine
+        machine.write(f"{_INSIDE}.sh", _SCRIPT.read_bytes(), 0o755)
+        machine.execute(["env", *assignments, f"{_INSIDE}.sh", _INSIDE], timeout=90)
+        with tarfile.open(fileobj=io.BytesIO(machine.read(f"{_INSIDE}.tar"))) as archive:
+            for entry in archive:
+                content = archive.extractfile(entry)
+                name = PurePosixPath(entry.name).name
+                if content is not None and name:
+                    _write(folder / name, content.read())
+    except (LabError, CommandError, CommandTimeoutError, OSError, tarfile.TarError) as error:
+        _write(folder / "not-collected.txt", f"{type(error).__name__}: {error}\n".encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_text(redact(content.decode(errors="replace")), encoding="utf-8")

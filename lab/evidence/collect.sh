@@ -1,0 +1,31 @@
+#!/bin/sh
+# What is kept of a member, each in a file of its own below $1. Every command has a time limit: the
+# daemon may be hung, which is then part of the evidence.
+# In the environment: PRODUCT CLIENT ADMIN STATE_DIR LOG_DIR SERVICE SOCKET
+out=$1
+mkdir -p "$out"
+keep() {
+    file=$out/$1
+    shift
+    timeout --kill-after=2 8 "$@" > "$file" 2>&1 || echo "[ended with $?: $*]" >> "$file"
+}
+keep versions.txt sh -c 'uname -a; cat /etc/os-release; dpkg-query --show'
+keep journal.log journalctl --no-pager --output=short-iso-precise --lines=20000
+keep mounts.txt cat /proc/self/mountinfo
+keep processes.txt ps axfww -o pid,ppid,stat,etimes,args
+keep units.txt systemctl --no-pager --full status "$SERVICE" "$SOCKET"
+keep disk.txt df -h
+keep network.txt ip -br address
+keep local.sql sqlite3 -readonly "$STATE_DIR/database/local.db" .dump
+for log in "$LOG_DIR"/*.log; do
+    [ -f "$log" ] && tail -c 20000000 "$log" > "$out/daemon-$(basename "$log")"
+done
+# The daemon itself is asked last, and only where it answers.
+if timeout 5 "$CLIENT" query /1.0 > "$out/server.json" 2>&1; then
+    keep members.json "$CLIENT" query '/1.0/cluster/members?recursion=1'
+    keep instances.json "$CLIENT" query '/1.0/instances?recursion=1&all-projects=true'
+    keep warnings.json "$CLIENT" query '/1.0/warnings?recursion=1'
+    # shellcheck disable=SC2086 # two words, or one
+    keep global.sql $ADMIN sql global .dump
+fi
+tar -C "$out" -cf "$out.tar" .

@@ -1,0 +1,314 @@
+"""The compatibility matrix: documented issues x builds, as data (``matrix.json``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from builds import Build, Expectation, Range
+from reports.history import History, Past, Proof
+from reports.ledger import Issue
+from reports.repeats import Repeats, repeats
+from reports.results import FILENAME, Cell
+from reports.verdicts import ROLES, Observation, Role, Verdict
+
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(_Part):
+    """A run that results come from: its first and last cell's start (UTC) and its results."""
+
+    id: str
+    first: datetime
+    last: datetime
+    results: int
+
+
+class Source(_Part):
+    """What the matrix was made from: ``problems`` are lines that could not be read."""
+
+    file: str
+    results: int
+    problems: tuple[str, ...]
+
+
+class Column(_Part):
+    """A build; ``id`` is product@version, with the full version that was installed."""
+
+    id: str
+    build: Build
+
+
+class Sides(_Part):
+    """Whether an issue's scenario was seen to tell sick from well, and in which words."""
+
+    state: Literal["proven", "one-sided", "unproven"]
+    says: str
+
+
+class Row(_Part):
+    """A documented issue. Of one that is not in the ledger (any more) only the id is known.
+
+    ``proof`` is None where there is no history to ask.
+    """
+
+    id: str
+    documented: bool
+    title: str
+    kind: Literal["bug", "promise"] | None = None
+    area: str = ""
+    products: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    symptom: str = ""
+    workaround: str | None = None
+    ranges: tuple[Range, ...] = ()
+    proof: Sides | None = None
+
+
+class Scenario(_Part):
+    """What one scenario showed on one build: its newest result.
+
+    ``evidence`` is a folder relative to the run's. ``repeats`` counts the verdicts of all its
+    results, the newest among them; ``stands`` is the one that counts, which is an earlier
+    unexpected one where the newest is better. ``previous`` is the verdict of an earlier run,
+    ``runs`` and ``flips`` are counted over all history; None without history.
+    """
+
+    scenario: str
+    role: Role
+    verdict: Verdict
+    stands: Verdict
+    expected: bool
+    observation: Observation
+    expectation: Expectation
+    reason: str
+    seconds: float
+    substrate: Literal["container", "vm"]
+    peer: Build | None
+    run: str
+    started: datetime
+    evidence: str | None
+    repeats: dict[Verdict, int]
+    previous: Verdict | None = None
+    runs: int | None = None
+    flips: int | None = None
+
+
+class Meeting(_Part):
+    """An issue that met a build: the worst verdict of its scenarios, and these, worst first."""
+
+    verdict: Verdict
+    expected: bool
+    scenarios: tuple[Scenario, ...]
+
+
+class Summary(_Part):
+    """How many scenarios met builds, by verdict (the worst first), and how many issues there are.
+
+    ``unexpected`` leaves the blocked ones out. ``documented`` counts the ledger, ``judged`` the
+    issues among them of which results exist.
+    """
+
+    scenarios: int
+    unexpected: int
+    blocked: int
+    verdicts: dict[Verdict, int]
+    documented: int
+    judged: int
+
+
+class Matrix(_Part):
+    """The shape of ``matrix.json``, written with aliases (a build's ``schema``).
+
+    ``columns`` are ordered by product and Debian's version order, ``rows`` by area and id;
+    ``cells`` holds a Meeting by row id, then column id; what never met has no entry.
+    """
+
+    format: int = FORMAT
+    runs: tuple[Run, ...]
+    generated_from: Source
+    summary: Summary
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    cells: dict[str, dict[str, Meeting]]
+
+    def json_text(self) -> str:
+        """Return the text of ``matrix.json``, the same for the same input."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def build_matrix(
+    cells: Iterable[Cell],
+    ledger: Mapping[str, Issue],
+    history: History | None = None,
+    *,
+    problems: Sequence[str] = (),
+) -> Matrix:
+    """Return the matrix of ``cells``, in which every issue of theirs is a row.
+
+    Without ``history`` nothing is said of proof and earlier runs. Raises HistoryError where the
+    history cannot be read.
+    """
+    cells = list(cells)
+    groups = repeats(cells)
+    columns = _columns(cells)
+    meetings: dict[str, dict[str, list[Scenario]]] = {}
+    for group in groups.values():
+        cell = group.newest
+        of_issue = meetings.setdefault(cell.issue, {})
+        of_issue.setdefault(_column_id(cell.build), []).append(_scenario(group, history))
+    rows = [_row(issue, ledger.get(issue), history) for issue in meetings]
+    rows.sort(key=lambda row: (not row.documented, row.area, row.id))
+    counts = Counter(group.standing.verdict for group in groups.values())
+    return Matrix(
+        runs=_runs(cells),
+        generated_from=Source(file=FILENAME, results=len(cells), problems=tuple(problems)),
+        summary=Summary(
+            scenarios=len(groups),
+            unexpected=sum(
+                n
+                for verdict, n in counts.items()
+                if not verdict.expected and verdict is not Verdict.BLOCKED
+            ),
+            blocked=counts[Verdict.BLOCKED],
+            verdicts={verdict: counts[verdict] for verdict in Verdict if counts[verdict]},
+            documented=len(ledger),
+            judged=sum(row.documented for row in rows),
+        ),
+        columns=columns,
+        rows=tuple(rows),
+        cells={
+            row.id: {
+                column.id: _meeting(meetings[row.id][column.id])
+                for column in columns
+                if column.id in meetings[row.id]
+            }
+            for row in rows
+        },
+    )
+
+
+def _column_id(build: Build) -> str:
+    return f"{build.product}@{build.version}"
+
+
+def _columns(cells: Iterable[Cell]) -> tuple[Column, ...]:
+    builds: dict[str, Build] = {}
+    for cell in cells:
+        name = _column_id(cell.build)
+        # A cell that did not run may not know what the image's bake found out; the others do.
+        if name not in builds or builds[name].api_extensions is None:
+            builds[name] = cell.build
+    return tuple(
+        Column(id=name, build=build)
+        for name, build in sorted(builds.items(), key=lambda item: (*item[1].order, item[0]))
+    )
+
+
+def _runs(cells: Iterable[Cell]) -> tuple[Run, ...]:
+    runs: dict[str, list[datetime]] = {}
+    for cell in cells:
+        runs.setdefault(cell.run, []).append(cell.started)
+    return tuple(
+        sorted(
+            (Run(id=run, first=min(at), last=max(at), results=len(at)) for run, at in runs.items()),
+            key=lambda run: (run.first, run.id),
+        )
+    )
+
+
+def _scenario(group: Repeats, history: History | None) -> Scenario:
+    cell, stands = group.newest, group.standing.verdict
+    return Scenario(
+        scenario=cell.scenario,
+        role=cell.role,
+        verdict=cell.verdict,
+        stands=stands,
+        expected=stands.expected,
+        observation=cell.observation,
+        expectation=cell.expectation,
+        reason=cell.reason,
+        seconds=cell.seconds,
+        substrate=cell.substrate,
+        peer=cell.peer,
+        run=cell.run,
+        started=cell.started,
+        evidence=cell.evidence,
+        repeats=group.verdicts,
+        previous=history.previous(cell) if history else None,
+        runs=history.runs(cell.key) if history else None,
+        flips=history.flips(cell.key) if history else None,
+    )
+
+
+def _meeting(scenarios: list[Scenario]) -> Meeting:
+    ordered = sorted(
+        scenarios,
+        key=lambda one: (
+            -one.stands.severity,
+            ROLES.index(one.role),
+            one.scenario,
+            _peer(one),
+            one.substrate,
+        ),
+    )
+    verdict = ordered[0].stands
+    return Meeting(
+        verdict=verdict, expected=all(one.expected for one in ordered), scenarios=tuple(ordered)
+    )
+
+
+def _peer(scenario: Scenario) -> str:
+    return _column_id(scenario.peer) if scenario.peer else ""
+
+
+def _row(issue_id: str, issue: Issue | None, history: History | None) -> Row:
+    sides = _sides(history.proof(issue_id)) if history else None
+    if issue is None:
+        return Row(id=issue_id, documented=False, title=f"{issue_id} (not in the ledger)", proof=sides)
+    return Row(
+        id=issue.id,
+        documented=True,
+        title=issue.title,
+        kind=issue.kind,
+        area=issue.area,
+        products=issue.products,
+        upstream=issue.upstream,
+        needs=issue.needs,
+        symptom=issue.symptom.words,
+        workaround=issue.workaround,
+        ranges=issue.ranges,
+        proof=sides,
+    )
+
+
+def _sides(proof: Proof) -> Sides:
+    if proof.symptom and proof.conforms:
+        return Sides(
+            state="proven",
+            says=f"symptom seen on {_seen(proof.symptom)}, correct behaviour on {_seen(proof.conforms)}",
+        )
+    if proof.symptom:
+        return Sides(
+            state="one-sided", says=f"symptom seen on {_seen(proof.symptom)}; never seen to conform"
+        )
+    if proof.conforms:
+        return Sides(
+            state="one-sided",
+            says=f"correct behaviour seen on {_seen(proof.conforms)}; symptom never seen",
+        )
+    return Sides(state="unproven", says="neither the symptom nor correct behaviour was seen so far")
+
+
+def _seen(past: Past) -> str:
+    how = "" if past.role == "reproduction" else f" ({past.role})"
+    return f"{past.product} {past.version}{how}"

@@ -1,0 +1,71 @@
+"""What is made of a run's results at its end: history, ``matrix.json`` and ``matrix.html``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from reports.history import History, HistoryError
+from reports.ledger import Issue
+from reports.matrix import Matrix, build_matrix
+from reports.page import page
+from reports.results import FILENAME, Cell, read
+
+HISTORY = "history.sqlite"
+
+
+class Published(NamedTuple):
+    """What a run's results say; ``gate(published.cells, policy, problems=published.unread)``.
+
+    ``unread`` are the results that could not be read; ``problems`` these and what else went wrong.
+    """
+
+    cells: list[Cell]
+    unread: list[str]
+    problems: list[str]
+    matrix: Matrix
+    html: Path
+
+
+def publish(
+    run_dir: Path,
+    ledger: Mapping[str, Issue],
+    history_path: Path | None = None,
+    *,
+    html: Path | None = None,
+) -> Published:
+    """Record the results of ``run_dir`` in the history and write its matrix beside them.
+
+    The history is ``history_path``, by default ``history.sqlite`` beside the run's folder; one
+    that cannot be used becomes a problem, and the matrix is written without it. ``html`` puts the
+    page elsewhere. May be repeated. Raises FileNotFoundError where the run has no results, OSError
+    where the matrix cannot be written.
+    """
+    cells, unread = read(run_dir / FILENAME)
+    problems = list(unread)
+    history_path = history_path or run_dir.parent / HISTORY
+    try:
+        with History(history_path) as history:
+            history.record(cells)
+            matrix = build_matrix(cells, ledger, history, problems=problems)
+    except HistoryError as error:
+        problems.append(str(error))
+        matrix = build_matrix(cells, ledger, problems=problems)
+    html = html or run_dir / "matrix.html"
+    base = Path(os.path.relpath(run_dir.resolve(), html.parent.resolve())).as_posix()
+    _write(run_dir / "matrix.json", matrix.json_text())
+    _write(html, page(matrix, "" if base == "." else base))
+    return Published(cells=cells, unread=unread, problems=problems, matrix=matrix, html=html)
+
+
+def _write(path: Path, text: str) -> None:
+    # A reader, or a crash, sees the old file or the new one, never half of it.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

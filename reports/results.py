@@ -1,0 +1,198 @@
+"""The results of a run: one JSON line per cell, the source of truth for all reports."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from builds import Build, Expectation
+from reports.verdicts import Observation, Role, Verdict, judge
+
+FILENAME = "results.jsonl"
+
+
+def _encodable(value: object) -> object:
+    """Replace what cannot be written as UTF-8.
+
+    Reasons quote logs and console output, where undecodable bytes arrive as lone surrogates.
+    """
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, BeforeValidator(_encodable)]
+Name = Annotated[str, BeforeValidator(_encodable), Field(min_length=1)]
+
+
+class Phases(BaseModel):
+    """Where a cell's time went, in seconds; ``host`` and ``members`` are 0 where shared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Seconds = 0.0
+    members: Seconds = 0.0
+    cluster: Seconds = 0.0
+    scenario: Seconds = 0.0
+    teardown: Seconds = 0.0
+
+
+class Key(NamedTuple):
+    """What makes two results results of the same cell, in whichever run. Empty where no peer."""
+
+    issue: str
+    scenario: str
+    role: str
+    product: str
+    version: str
+    peer_product: str
+    peer_version: str
+    substrate: str
+
+
+class Cell(BaseModel):
+    """One result: a scenario that met a build.
+
+    ``run`` names the run, ``scenario`` is pytest's node id without the parameters, ``issue`` the
+    ledger's id. The judged build is ``build``; ``peer`` is the other one of an upgrade or
+    downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
+    whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC.
+
+    Raises ValidationError (a ValueError) where the verdict is not the one that follows from
+    expectation and observation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Name
+    scenario: Name
+    issue: Name
+    role: Role
+    build: Build
+    peer: Build | None = None
+    substrate: Literal["container", "vm"]
+    observation: Observation
+    expectation: Expectation
+    verdict: Verdict
+    reason: Text
+    seconds: Seconds
+    phases: Phases
+    evidence: Text | None = None
+    started: AwareDatetime
+
+    @field_validator("started")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        return value.astimezone(UTC)
+
+    @field_validator("evidence")
+    @classmethod
+    def _inside(cls, value: str | None) -> str | None:
+        # The path becomes a link on the page: it must not lead out of the run's folder.
+        if value is not None:
+            path = PurePosixPath(value)
+            leads_out = path.is_absolute() or ".." in path.parts or "\\" in value
+            if leads_out or not path.parts or "\0" in value:
+                raise ValueError(f'evidence "{value}" is not a path beneath the run\'s folder')
+        return value
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        if self.role != "reproduction" and self.expectation is Expectation.AFFECTED:
+            raise ValueError(
+                f'expectation "affected" in the role {self.role}: '
+                "take the expectation from reports.verdicts.expect"
+            )
+        verdict = judge(self.expectation, self.observation)
+        if self.verdict is not verdict:
+            raise ValueError(
+                f'verdict "{self.verdict}" does not follow from expectation "{self.expectation}" '
+                f'and observation "{self.observation}"; it must be "{verdict}"'
+            )
+        return self
+
+    @property
+    def key(self) -> Key:
+        """Identity of the cell: equal for repeats within a run and for other runs."""
+        return Key(
+            issue=self.issue,
+            scenario=self.scenario,
+            role=self.role,
+            product=self.build.product,
+            version=self.build.version,
+            peer_product=self.peer.product if self.peer else "",
+            peer_version=self.peer.version if self.peer else "",
+            substrate=self.substrate,
+        )
+
+    def line(self) -> str:
+        """Return the cell as one line of JSON, without the line's end."""
+        return self.model_dump_json(by_alias=True)
+
+
+def append(path: Path, cell: Cell) -> None:
+    """Add ``cell`` to ``path`` as one line that is on the disk when this returns.
+
+    Several processes may do so at once. A line that an earlier process could not finish stays
+    as it is and is ended first, so that it does not swallow this one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        torn = False
+        if end:
+            file.seek(end - 1)
+            torn = file.read(1) != b"\n"
+        file.write((b"\n" if torn else b"") + cell.line().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> tuple[list[Cell], list[str]]:
+    """Return the cells of ``path`` in the order they were written, and what could not be read.
+
+    Every problem is one line that begins with file:line; the other lines are kept. Raises
+    FileNotFoundError where there is no such file.
+    """
+    cells: list[Cell] = []
+    problems: list[str] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            cells.append(Cell.model_validate_json(line))
+        except ValidationError as error:
+            # Only the last line can lack its end: what a killed process left.
+            cut = "cut off in the middle: " if number == len(lines) else ""
+            problems.append(f"{path}:{number}: {cut}{_first(error)}")
+    return cells, problems
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "json_invalid":
+        return f"not a line of JSON ({message})"
+    if detail["type"] == "missing":
+        return f"{key}: missing"
+    if not key:
+        return message
+    value = json.dumps(detail["input"], default=str, ensure_ascii=False)
+    return f"{key}: {message} (value {value[:77] + '...' if len(value) > 80 else value})"  # noqa: PLR2004

@@ -1,0 +1,84 @@
+"""A downgrade inside a long-term support channel must not break the cluster (canonical/lxd#15313).
+
+LXD compared at start its own number of API extensions with those that the others had left in the
+``nodes`` table, and refused to start when it had fewer: after 5.21.3 -> 5.21.2 the socket of the member
+was dead and the others lost its heartbeat. Since the fix only the schema of the database counts.
+
+The number can be raised by an environment variable, so that a single build can be "downgraded" by one
+extension; where the catalogue has two builds with one schema, the real downgrade is made too. That the
+log of the member says that its version is behind proves that it is this refusal and no other failure.
+"""
+
+import pytest
+
+from fixtures import Cluster, Member, eventually
+from fixtures.symptoms import SymptomWatch
+from lab.image import Image
+
+pytestmark = pytest.mark.documents("lxd-15313")
+
+HEARTBEAT_LOST = 60  # seconds; the offline threshold is 20 by default
+
+
+def restart_all_with_one_more_extension(cluster: Cluster) -> None:
+    """All members as after an upgrade to a build with one more API extension.
+
+    Members wait for each other when their numbers differ, so all are stopped before any starts.
+    """
+    for member in cluster.members:
+        member.daemon.set_environment(**{member.facts.bump_variable: "1"})
+    for member in cluster.members:
+        member.daemon.stop()
+    for member in cluster.members:
+        member.daemon.start()
+    cluster.wait_online()
+
+
+def downgrade_by_one_extension(member: Member) -> None:
+    """Start the daemon of ``member`` again without the extra API extension."""
+    member.daemon.stop()
+    member.daemon.set_environment()
+    member.daemon.start()
+
+
+def check_back(cluster: Cluster, member: Member) -> None:
+    """The socket of ``member`` answers, and the others get its heartbeat."""
+    member.daemon.wait_ready(within=30)
+    cluster.wait_online([member], asked=cluster.members[0], within=HEARTBEAT_LOST)
+
+
+def test_one_extension_less(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """A member comes back with one API extension less than before."""
+    restart_all_with_one_more_extension(cluster)
+    downgraded = cluster.members[-1]
+    downgrade_by_one_extension(downgraded)
+    with symptom("the downgraded member comes back"):
+        check_back(cluster, downgraded)
+
+
+@pytest.mark.downgrade
+@pytest.mark.applies_to("same-schema")
+def test_previous_build(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
+    """A member comes back with the build before its own, which has the same database schema."""
+    downgraded = cluster.members[-1]
+    cluster.upgrade(downgraded, image)
+    with symptom("the downgraded member comes back"):
+        check_back(cluster, downgraded)
+
+
+@pytest.mark.role("workaround")
+def test_repaired_by_patch_file(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The documented repair brings back a cluster whose members have all been downgraded."""
+    extensions = len(cluster.client().get("")["api_extensions"])
+    restart_all_with_one_more_extension(cluster)
+    for member in cluster.members:
+        member.daemon.stop()
+    for member in cluster.members:
+        member.daemon.set_environment()
+        member.write(member.facts.patch_file, f"UPDATE nodes SET api_extensions={extensions};\n")
+    for member in cluster.members:
+        member.daemon.start()
+    with symptom("the repaired cluster comes back"):
+        cluster.wait_online()
+        for member in cluster.members:
+            member.daemon.wait_ready()
