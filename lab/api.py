@@ -8,6 +8,7 @@ throughout.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from requests_toolbelt import MultipartEncoder
 from lab.transcript import Transcript
 
 TIMEOUT = 30.0
+
+# pylxd keeps one connection to a socket; threads make more for a moment, which is no news.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 class ApiError(Exception):

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,10 +104,10 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
         member.daemon.start()
         member.daemon.wait_ready()
         server = json.loads(member.client("query", "/1.0").stdout)
-        schema = member.sql("global", "SELECT 'schema=' || MAX(version) FROM schema")
+        schema = re.findall(r"\b\d+\b", member.sql("global", "SELECT MAX(version) AS newest FROM schema"))
         return {
             "extensions": server["api_extensions"],
-            "schema": int(schema.partition("schema=")[2].split()[0]),
+            "schema": int(schema[-1]),
         }
     except (CommandError, NotObservedError, ValueError, KeyError, IndexError) as error:
         raise LabError(f"{entry.name} was installed but does not say what it is: {error}") from error

@@ -17,6 +17,7 @@ from reports.results import FILENAME, Cell
 from reports.verdicts import ROLES, Observation, Role, Verdict
 
 FORMAT = 1
+NAMES = {"lxd": "LXD", "incus": "Incus"}  # as their makers write them
 
 
 class _Part(BaseModel):
@@ -311,4 +312,4 @@ def _sides(proof: Proof) -> Sides:
 
 def _seen(past: Past) -> str:
     how = "" if past.role == "reproduction" else f" ({past.role})"
-    return f"{past.product} {past.version}{how}"
+    return f"{NAMES.get(past.product, past.product)} {past.version}{how}"

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from builds import Build, Range
-from reports.matrix import Column, Matrix, Meeting
+from reports.matrix import NAMES, Column, Matrix, Meeting
 from reports.verdicts import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -59,6 +59,7 @@ def page(matrix: Matrix, base: str = "") -> str:
     return environment.get_template("matrix.html").render(
         matrix=matrix,
         Verdict=Verdict,
+        names=NAMES,
         index=index,
         target=target,
         apart_from=apart_from,

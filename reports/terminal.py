@@ -7,7 +7,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from reports.matrix import Column, Matrix, Meeting
+from reports.matrix import NAMES, Column, Matrix, Meeting
 from reports.page import short
 from reports.text import one_line
 from reports.verdicts import Verdict
@@ -69,7 +69,7 @@ def _shown(meeting: Meeting) -> Text:
 
 
 def _name(column: Column) -> str:
-    return f"{column.build.product} {short(column.build)}"
+    return f"{NAMES.get(column.build.product, column.build.product)} {short(column.build)}"
 
 
 def _lines(matrix: Matrix, console: Console) -> None:
