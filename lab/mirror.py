@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.errors import UsageError
 
 FIELDS = ("ORIGIN", "RELEASE", "CODENAME", "SUITE", "COMPONENT", "REPO_URI")
-_URI = re.compile(r"^(https?|ftp|file|copy|tor\+https?)(:/)\S+$")
+_URI = re.compile(r"^((https?|ftp)://[^/\s]|(file|copy):/)\S+$")
 _LIST = re.compile(r"^mirror\+file:(?://)?(/\S+)$")
 _ADDED_TO = re.compile(r"-(security|updates|backports|backports-sloppy|proposed-updates|debug)$")
 

@@ -52,7 +52,15 @@ GUARD = (
     "--mount-proc",
 )
 # Remarks of mmdebstrap that say nothing to somebody who waits.
-ASIDE = (b"I: chroot architecture", b"I: finding correct", b"I: running --", b"I: success")
+ASIDE = (
+    b"I: chroot architecture",
+    b"I: finding correct",
+    b"I: main() received",
+    b"I: running --",
+    b"I: success",
+)
+# mmdebstrap's errors that only repeat that there was one.
+ECHO = re.compile(r"mmdebstrap failed to run|-oAPT::Status-Fd=|Some index files failed to download")
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "mksquashfs": "squashfs-tools",
@@ -195,6 +203,9 @@ def remove_tree(folder: Path) -> None:
         inside = mounts_below(folder)
         if not inside:
             break
+        # Else unmounting would reach the place that a shared mount was bound from.
+        for mount in inside:
+            subprocess.run(["mount", "--make-private", mount], capture_output=True, check=False)
         for mount in reversed(inside):
             subprocess.run(["umount", "--lazy", "--", mount], capture_output=True, check=False)
     if inside := mounts_below(folder):
@@ -487,7 +498,7 @@ def explain(output: str) -> str:
 
 def _last(text: str, count: int) -> str:
     """Return the last ``count`` lines of ``text`` that say what went wrong, joined into one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not ECHO.search(line)]
     errors = [line for line in lines if re.match(r"(E|W|Err|FATAL|error)[: ]|.*\berror\b", line)]
     chosen = list(dict.fromkeys(errors or lines))[-count:]
     return " / ".join(chosen) if chosen else "it said nothing"
