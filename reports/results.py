@@ -36,7 +36,7 @@ def _encodable(value: object) -> object:
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, BeforeValidator(_encodable)]
-Name = Annotated[str, BeforeValidator(_encodable), Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1), BeforeValidator(_encodable)]
 
 
 class Phases(BaseModel):

@@ -36,7 +36,7 @@ def terminal(matrix: Matrix, console: Console | None = None) -> None:
     if not matrix.rows:
         _print(console, "No results: nothing was judged in this run.")
     else:
-        table = _table(matrix)
+        table = _table(matrix, console)
         width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
         if console.is_terminal and width <= console.width:
             console.print(table)
@@ -50,22 +50,25 @@ def terminal(matrix: Matrix, console: Console | None = None) -> None:
         _print(console, f"problem: {one_line(problem)}")
 
 
-def _table(matrix: Matrix) -> Table:
+def _table(matrix: Matrix, console: Console) -> Table:
     table = Table(header_style="bold")
     table.add_column("issue", no_wrap=True)
     for column in matrix.columns:
-        table.add_column(Text(one_line(_name(column))), no_wrap=True)
+        table.add_column(Text(_carried(one_line(_name(column)), console)), no_wrap=True)
     for row in matrix.rows:
         meetings = matrix.cells[row.id]
         table.add_row(
-            Text(one_line(row.id)),
-            *(_shown(meetings[column.id]) if column.id in meetings else "" for column in matrix.columns),
+            Text(_carried(one_line(row.id), console)),
+            *(
+                _shown(meetings[column.id], console) if column.id in meetings else ""
+                for column in matrix.columns
+            ),
         )
     return table
 
 
-def _shown(meeting: Meeting) -> Text:
-    return Text(f"{meeting.verdict.sign} {meeting.verdict}", style=_STYLES[meeting.verdict])
+def _shown(meeting: Meeting, console: Console) -> Text:
+    return Text(f"{_sign(meeting.verdict, console)} {meeting.verdict}", style=_STYLES[meeting.verdict])
 
 
 def _name(column: Column) -> str:
@@ -83,13 +86,19 @@ def _lines(matrix: Matrix, console: Console) -> None:
                 _print(
                     console,
                     f"{one_line(row.id):{issues}}  {one_line(column.id):{builds}}  "
-                    f"{meeting.verdict.sign} {meeting.verdict:{words}}  "
+                    f"{_sign(meeting.verdict, console)} {meeting.verdict:{words}}  "
                     f"({count} scenario{'' if count == 1 else 's'})",
                 )
 
 
+def _sign(verdict: Verdict, console: Console) -> str:
+    # Left out where the output cannot carry it: a substitute might be the sign of another verdict.
+    return verdict.sign if _carried(verdict.sign, console) == verdict.sign else " "
+
+
+def _carried(text: str, console: Console) -> str:
+    return text.encode(console.encoding, "replace").decode(console.encoding)
+
+
 def _print(console: Console, text: str) -> None:
-    # Where the output cannot carry a sign, the words beside it still say everything.
-    encoding = console.encoding or "utf-8"
-    text = text.encode(encoding, "replace").decode(encoding)
-    console.print(Text(text), soft_wrap=True)
+    console.print(Text(_carried(text, console)), soft_wrap=True)

@@ -16,15 +16,15 @@ versions = st.builds(lambda version, revision: version + revision, upstreams, re
 
 def test_debian_order_of_the_lab_s_builds():
     ordered = ["5.0.2-5+deb12u6", "5.0.2+git20231211.1364ae4-9+deb13u7", "5.0.3-1", "5.21.4", "6.1"]
-    assert sorted(reversed(ordered), key=parse_version) == ordered
+    assert sorted(set(ordered), key=parse_version) == ordered
     assert parse_version("7.0.2-3~bpo13+1") < parse_version("7.0.2-3")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "v5.0", "latest", "5.0 2", "5.0/stable", "5.0_1", "5.0.2\n", "٥.٠", "1:"]
+    "text", ["", "v5.0", "latest", "5.0 2", "5.0/stable", "5.0_1", "5.0.2\n", "\u0665.0", "1:"]
 )
 def test_a_version_that_cannot_be_ordered_is_named(text):
-    with pytest.raises(ValueError, match="write it like 5.21.4") as caught:
+    with pytest.raises(ValueError, match=r"write it like 5\.21\.4") as caught:
         parse_version(text)
     assert f'"{text.strip()}"' in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builds import Expectation
@@ -46,6 +46,7 @@ SEVERAL = [
 ]
 
 
+@settings(max_examples=20)  # each one waits for the disk
 @given(st.permutations(SEVERAL), st.integers(0, len(SEVERAL)))
 def test_the_order_of_recording_does_not_matter(tmp_path_factory, order, split):
     folder = tmp_path_factory.mktemp("history")
@@ -189,7 +190,8 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_processes_may_record_at_once(path):
     code = (
-        "import sys; from pathlib import Path; from tests.samples import cell; from reports.history import record\n"
+        "import sys; from pathlib import Path\n"
+        "from tests.samples import cell; from reports.history import record\n"
         "for n in range(10): record(Path(sys.argv[1]), [cell(run=f'{sys.argv[2]}-{n}')])"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(path), str(n)]) for n in range(3)]

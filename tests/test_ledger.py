@@ -113,11 +113,15 @@ def test_the_symptom_is_found_line_by_line_and_once():
             "symptom.patterns[0].where: *'log' or 'message' (value \"logs\")",
         ),
         (
-            "version is behind",
-            "version (is",
+            'regex = "version is behind"',
+            'regex = "version (is"',
             "symptom.patterns[0].regex: not a regular expression (*)*(is*",
         ),
-        ("version is behind", ".*", "symptom.patterns[0].regex: matches an empty text, *"),
+        (
+            'regex = "version is behind"',
+            'regex = ".*"',
+            "symptom.patterns[0].regex: matches an empty text, *",
+        ),
         (
             '"6.0.2", proof',
             '"six", proof',
@@ -229,5 +233,7 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path):
 
 
 def test_a_checkout_without_suites(tmp_path):
-    with pytest.raises(LedgerError, match='no folder "suites" in .*; run from the root of the checkout'):
+    with pytest.raises(
+        LedgerError, match=r'no folder "suites" in .*; run from the root of the checkout'
+    ):
         load_ledger(tmp_path)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builds import Expectation
@@ -43,6 +43,7 @@ def cells(draw):
     )
 
 
+@settings(max_examples=40)  # each one waits for the disk
 @given(st.lists(cells(), max_size=4))
 def test_what_is_appended_is_what_is_read(tmp_path_factory, several):
     path = tmp_path_factory.mktemp("run") / "results.jsonl"
@@ -172,8 +173,10 @@ def test_a_bad_line_is_told_and_the_rest_kept(tmp_path, line, problem):
 def test_processes_may_append_at_once(tmp_path):
     path = tmp_path / "results.jsonl"
     code = (
-        "import sys; from pathlib import Path; from tests.samples import cell; from reports.results import append\n"
-        "for n in range(20): append(Path(sys.argv[1]), cell(run=f'{sys.argv[2]}-{n}', reason='x' * 9000))"
+        "import sys; from pathlib import Path\n"
+        "from tests.samples import cell; from reports.results import append\n"
+        "for n in range(20):\n"
+        "    append(Path(sys.argv[1]), cell(run=f'{sys.argv[2]}-{n}', reason='x' * 9000))"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(path), str(n)]) for n in range(3)]
     assert [one.wait(60) for one in started] == [0, 0, 0]

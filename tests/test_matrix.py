@@ -1,0 +1,472 @@
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
+
+from builds import Bound, Expectation, Range
+from reports.__main__ import app
+from reports.history import History, record
+from reports.matrix import build_matrix
+from reports.page import anchor, bounds, duration, index_of, is_web, page
+from reports.publish import publish
+from reports.terminal import terminal
+from reports.verdicts import Observation, Verdict
+from tests.samples import (
+    BUILDS,
+    DOWNGRADE,
+    INCUS_604,
+    INCUS_702,
+    LXD_502,
+    START,
+    build,
+    cell,
+    sample_ledger,
+    sample_run,
+    write_ledger,
+    write_run,
+)
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and text by the class of the element around it."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.tags = []
+        self.text = ""
+        self._open = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return sample_ledger(tmp_path)
+
+
+@pytest.fixture
+def run(ledger):
+    return sample_run(ledger)
+
+
+def test_columns_are_ordered_by_product_and_debian_version(run, ledger):
+    matrix = build_matrix(reversed(run), ledger)
+    assert [column.build for column in matrix.columns] == BUILDS
+    names = [build("lxd@5.9", "5.9", "x"), build("lxd@5.10", "5.10", "x"), build("incus@6", "6.0", "6")]
+    matrix = build_matrix([cell(build=one) for one in names], {})
+    assert [column.id for column in matrix.columns] == ["incus@6.0", "lxd@5.9", "lxd@5.10"]
+
+
+def test_what_a_bake_found_out_is_not_lost_to_a_cell_that_did_not_run(ledger):
+    bare = build("incus@7.0.2", INCUS_702.version, "7.0")
+    for order in ([bare, INCUS_702], [INCUS_702, bare]):
+        (column,) = build_matrix([cell(build=one) for one in order], ledger).columns
+        assert column.build.api_extensions == 562
+
+
+def test_a_meeting_is_the_worst_of_its_scenarios(ledger):
+    cells = [
+        cell(build=LXD_502, observation=Observation.SYMPTOM, expectation=Expectation.AFFECTED),
+        cell(build=LXD_502, scenario="suites/x.py::test_repair", role="workaround"),
+        cell(build=LXD_502, scenario="suites/x.py::test_control", role="control"),
+    ]
+    meeting = build_matrix(cells, ledger).cells["lxd-15313"]["lxd@5.0.2-5+deb12u6"]
+    assert meeting.verdict is Verdict.REPRODUCED
+    assert [one.role for one in meeting.scenarios] == ["reproduction", "workaround", "control"]
+    cells.append(cells[1].model_copy(update={"scenario": "y", "verdict": Verdict.REGRESSED}))
+    meeting = build_matrix(cells, ledger).cells["lxd-15313"]["lxd@5.0.2-5+deb12u6"]
+    assert (meeting.verdict, meeting.expected) == (Verdict.REGRESSED, False)
+
+
+def test_of_repeats_the_newest_is_shown_and_all_are_counted(ledger):
+    later = START + timedelta(minutes=5)
+    cells = [cell(started=later, reason="later"), cell(observation=Observation.SYMPTOM)]
+    meeting = build_matrix(cells, ledger).cells["lxd-15313"]["incus@7.0.2-3~bpo13+1"]
+    (scenario,) = meeting.scenarios
+    assert (scenario.verdict, scenario.reason) == (Verdict.CONFORMS, "later")
+    assert scenario.repeats == {Verdict.REGRESSED: 1, Verdict.CONFORMS: 1}
+    # It cannot be taken back by trying again.
+    assert scenario.stands is meeting.verdict is Verdict.REGRESSED
+
+
+def test_rows_are_the_issues_of_the_run(run, ledger):
+    matrix = build_matrix([*run, cell(issue="gone-1")], ledger)
+    assert [row.id for row in matrix.rows] == [
+        "lxd-15218",
+        "lxd-11534",
+        "lxd-15313",
+        "rolling-upgrade",
+        "gone-1",
+    ]
+    assert matrix.rows[-1].title == "gone-1 (not in the ledger)"
+    assert (matrix.summary.documented, matrix.summary.judged) == (4, 4)
+
+
+def test_json_is_documented_deterministic_and_whole(run, ledger, tmp_path):
+    record(tmp_path / "h", run)
+    with History(tmp_path / "h") as history:
+        text = build_matrix(run, ledger, history, problems=["x:1: torn"]).json_text()
+        assert text == build_matrix(run, ledger, history, problems=["x:1: torn"]).json_text()
+    data = json.loads(text)
+    assert list(data) == ["format", "runs", "generated_from", "summary", "columns", "rows", "cells"]
+    assert data["runs"][0]["id"] == "20260302-2104"
+    assert data["generated_from"] == {"file": "results.jsonl", "results": 24, "problems": ["x:1: torn"]}
+    assert data["columns"][1]["build"]["schema"] == 77
+    assert data["rows"][2]["proof"]["state"] == "proven"
+    assert data["rows"][1]["proof"]["state"] == "one-sided"
+    meeting = data["cells"]["rolling-upgrade"]["incus@6.0.4-2+deb13u10"]
+    assert meeting["verdict"] == "clear"
+    assert meeting["scenarios"][0]["peer"]["name"] == "incus@7.0.2"
+    assert "lxd@5.0.2+git20231211.1364ae4-9+deb13u7" not in data["cells"]["rolling-upgrade"]
+    assert data["summary"]["verdicts"]["regressed"] == 1
+    assert (data["summary"]["unexpected"], data["summary"]["blocked"]) == (4, 1)
+
+
+def test_the_page_is_self_contained(run, ledger):
+    html = page(build_matrix(run, ledger))
+    shown = Page(html)
+    assert not shown.all("script")
+    assert not shown.all("img")
+    assert [one["href"] for one in shown.all("link")] == ["data:,"]
+    assert "url(" not in html
+    assert "@import" not in html
+    assert any("default-src 'none'" in one.get("content", "") for one in shown.all("meta"))
+
+
+def test_the_page_reads_without_colours(run, ledger):
+    shown = Page(page(build_matrix(run, ledger)))
+    text = " ".join(shown.text.split())
+    for verdict in Verdict:
+        assert f"{verdict.sign} {verdict}" in text
+        assert verdict.meaning in text
+    assert (
+        "4 results not as documented, 1 blocked by the lab of 24 results: 4 issues on 5 builds." in text
+    )
+
+
+def test_the_tables_are_tables(run, ledger):
+    shown = Page(page(build_matrix(run, ledger)))
+    assert len(shown.all("caption")) == len(shown.all("table")) == 5
+    assert {one.get("scope") for one in shown.all("th")} == {"col", "colgroup", "row"}
+    ids = [attributes["id"] for _, attributes in shown.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    inner = [one["href"][1:] for one in shown.all("a") if one["href"].startswith("#")]
+    assert inner
+    assert set(inner) <= set(ids)
+
+
+def test_a_verdict_leads_to_its_evidence_or_to_its_issue(ledger):
+    cells = [cell(evidence="evidence/a b"), cell(build=INCUS_604)]
+    shown = Page(page(build_matrix(cells, ledger)))
+    links = [one["href"] for one in shown.all("a") if one.get("class") == "cell"]
+    assert links == ["#issue-lxd-15313", "evidence/a%20b/index.html"]
+
+
+def test_upstream_workaround_and_ranges_are_told(run, ledger):
+    shown = Page(page(build_matrix(run, ledger)))
+    assert "https://github.com/lxc/incus/issues/999" in [one["href"] for one in shown.all("a")]
+    text = " ".join(shown.text.split())
+    assert (
+        "Incus 6.0: from the beginning, fixed in 6.0.2 (6.0.2 seen in a run; upstream says 6.0.1)"
+        in text
+    )
+    assert "Incus 7.0: not affected (read in code)" in text
+    assert "Stop all members, set api_extensions" in text
+    assert "Does not concern Incus 6.0.4, Incus 7.0.2, Incus 7.5.1." in text
+
+
+def test_history_is_told(ledger, tmp_path):
+    before = cell(run="before", started=START - timedelta(days=1), observation=Observation.SYMPTOM)
+    record(tmp_path / "h", [before, cell()])
+    with History(tmp_path / "h") as history:
+        text = Page(page(build_matrix([cell()], ledger, history))).text
+    assert "was regressed" in text
+    assert "changed 1 time in 2 runs" in text
+
+
+def test_an_empty_run_says_so(ledger):
+    shown = Page(page(build_matrix([], ledger)))
+    assert "Nothing was judged in this run" in shown.text
+    assert not shown.all("table")
+
+
+def test_problems_are_told(ledger):
+    assert (
+        "results.jsonl:3: cut"
+        in Page(page(build_matrix([], ledger, problems=["results.jsonl:3: cut"]))).text
+    )
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "{{ 7 * 7 }}{% include '/etc/passwd' %}",
+    "<!--",
+    "&lt;script&gt;",
+    "//evil.example/x",
+    "a\x00b\x1b[31mc\u202ed",
+]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "<b>" * 400])
+def test_hostile_text_stays_text(ledger, text):
+    issue = ledger["lxd-15313"]
+    symptom = issue.symptom.model_copy(update={"words": text})
+    changes = {
+        "title": text,
+        "workaround": text,
+        "symptom": symptom,
+        "upstream": (text,),
+        "needs": (text,),
+    }
+    evil = issue.model_copy(update=changes)
+    build_ = INCUS_702.model_copy(update={"name": text})
+    cells = [
+        cell(run=text, scenario=text, reason=text, build=build_),
+        cell(issue=text, peer=build_, evidence=text.strip("/").replace("\x00", "")),
+    ]
+    matrix = build_matrix(cells, {"lxd-15313": evil}, problems=[text])
+    plain = Page(page(build_matrix([cell(), cell(issue="x", peer=LXD_502, evidence="x")], ledger)))
+    shown = Page(page(matrix))
+    assert {tag for tag, _ in shown.tags} <= {tag for tag, _ in plain.tags} | {
+        "div",
+        "strong",
+        "details",
+        "summary",
+    }
+    assert not any(name.startswith("on") for _, attributes in shown.tags for name in attributes)
+    for one in shown.all("a"):
+        assert re.fullmatch(
+            r"#issue-[\w.~%-]*|https://github\.com/.*|[\w.~%/-]+/index\.html", one["href"]
+        )
+    assert text.replace("\x00", "\ufffd") in shown.text.replace("\x00", "\ufffd")
+
+
+@given(st.text(min_size=1))
+def test_links_to_evidence_stay_beneath_the_page(text):
+    link = index_of(text, "../run")
+    assert re.fullmatch(r"\.\./run/([\w.~%-]+/)*index\.html", link, re.ASCII)
+    assert not re.search(r"[^\w.~%/-]", anchor(text), re.ASCII)
+
+
+@pytest.mark.parametrize(
+    ("address", "web"),
+    [
+        ("https://github.com/x", True),
+        ("http://x.example/", True),
+        ("javascript:alert(1)", False),
+        ("JavaScript:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("java\nscript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//x.example", False),
+        ("https:", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_only_web_addresses_become_links(address, web):
+    assert is_web(address) is web
+
+
+def test_words_for_ranges_and_times():
+    def entry(**values):
+        return Range(product="lxd", track="5.0", **values)
+
+    low, high = Bound(version="5.1", proof="run"), Bound(version="5.3", proof="run")
+    assert bounds(entry(introduced=low, fixed=high)) == "from 5.1, fixed in 5.3"
+    assert bounds(entry(introduced=low)) == "from 5.1, never fixed"
+    assert bounds(entry(fixed=high)) == "from the beginning, fixed in 5.3"
+    assert bounds(entry(proof="run")) == "all versions"
+    assert bounds(entry(affected=False, proof="run")) == "not affected"
+    assert [duration(one) for one in (0.44, 9.99, 59.6, 125)] == [
+        "0.4 s",
+        "10.0 s",
+        "1 min 00 s",
+        "2 min 05 s",
+    ]
+
+
+def printed(matrix, **options):
+    out = io.StringIO()
+    terminal(matrix, Console(file=out, **options))
+    return out.getvalue()
+
+
+def test_a_terminal_gets_a_table(run, ledger):
+    text = printed(build_matrix(run, ledger), force_terminal=True, width=160, color_system=None)
+    assert re.search(r"│ lxd-15313 +│ ✓ conforms +│ ✓ conforms +│ \+ clear +│ ● reproduced", text)
+    assert "24 results: 1 regressed, " in text
+
+
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True, "width": 60, "color_system": None}])
+def test_elsewhere_and_where_it_is_narrow_there_are_lines(run, ledger, options):
+    lines = printed(build_matrix(run, ledger), **options).splitlines()
+    assert len(lines) == 20
+    assert (
+        "lxd-15313        incus@7.0.2-3~bpo13+1                    ✓ conforms        (2 scenarios)"
+        in lines
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True, "width": 160, "color_system": None}])
+def test_a_terminal_without_signs_still_has_the_words(run, ledger, options):
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, "ascii", write_through=True)
+    named = run[1].model_copy(update={"build": INCUS_702.model_copy(update={"name": "incus@\u00e9"})})
+    terminal(build_matrix([*run, named], ledger, problems=["\u00e9"]), Console(file=file, **options))
+    assert b"  conforms" in raw.getvalue()
+    assert b"? silently-fixed" in raw.getvalue()
+    assert b"? conforms" not in raw.getvalue()  # which is another verdict's sign
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("force", [True, False])
+def test_hostile_text_does_not_steer_the_terminal(text, force):
+    hostile = cell(issue=f"[red]{text}[/]", build=INCUS_702.model_copy(update={"name": text}))
+    shown = printed(
+        build_matrix([hostile], {}, problems=[text]), force_terminal=force, width=300, color_system=None
+    )
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "[red]" in shown
+
+
+def test_an_empty_run_in_a_terminal(ledger):
+    assert printed(build_matrix([], ledger)) == "No results: nothing was judged in this run.\n"
+
+
+def test_publish_writes_everything_and_may_be_repeated(run, ledger, tmp_path):
+    folder = write_run(tmp_path / "out/r1", run)
+    published = publish(folder, ledger)
+    before = (folder / "matrix.json").read_bytes(), (folder / "matrix.html").read_bytes()
+    assert published.cells == run
+    assert published.problems == []
+    assert published.matrix.rows[2].proof.state == "proven"
+    publish(folder, ledger)
+    assert before == ((folder / "matrix.json").read_bytes(), (folder / "matrix.html").read_bytes())
+    assert sorted(one.name for one in folder.iterdir()) == [
+        "matrix.html",
+        "matrix.json",
+        "results.jsonl",
+    ]
+    assert (tmp_path / "out/history.sqlite").is_file()
+
+
+def test_publish_keeps_the_matrix_where_the_history_is_broken(run, ledger, tmp_path):
+    folder = write_run(tmp_path / "out/r1", run)
+    with (folder / "results.jsonl").open("a") as file:
+        file.write('{"run"')
+    (tmp_path / "broken").write_text("nothing of the kind" * 99)
+    published = publish(folder, ledger, tmp_path / "broken")
+    assert len(published.unread) == 1
+    assert len(published.problems) == 2
+    assert 'history "' in (folder / "matrix.html").read_text().replace("&#34;", '"')
+    assert json.loads((folder / "matrix.json").read_text())["rows"][2]["proof"] is None
+
+
+def test_a_page_elsewhere_leads_back_to_the_run(ledger, tmp_path):
+    folder = write_run(tmp_path / "out/r 1", [cell(evidence="evidence/a")])
+    (tmp_path / "out/latest").symlink_to("r 1")
+    published = publish(tmp_path / "out/latest", ledger, html=tmp_path / "site/index.html")
+    assert 'href="../out/r%201/evidence/a/index.html"' in published.html.read_text()
+    assert (folder / "matrix.json").is_file()
+    assert (tmp_path / "out/history.sqlite").is_file()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    write_ledger(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_rebuilds_the_matrix(checkout, run):
+    write_run(checkout / "out/latest", run)
+    result = CliRunner().invoke(app, ["matrix", "--out", "page.html"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("page: page.html\n")
+    assert "✓ conforms" in result.stdout
+    assert (checkout / "page.html").is_file()
+
+
+@pytest.mark.parametrize("command", ["matrix", "gate"])
+def test_no_run_and_no_results_are_told_in_one_line(checkout, command):
+    result = CliRunner().invoke(app, [command])
+    assert result.exit_code == 4
+    assert result.stderr == (
+        'error: no run folder "out/latest"; make one with tox run -e qualify, '
+        "or name another with --run\n"
+    )
+    (checkout / "out/r1").mkdir(parents=True)
+    result = CliRunner().invoke(app, [command, "--run", "out/r1"])
+    assert result.exit_code == 4
+    assert result.stderr.startswith('error: no results in "out/r1" (results.jsonl is missing); make one')
+
+
+def test_a_broken_ledger_is_told_line_by_line(checkout):
+    write_run(checkout / "out/latest", [])
+    write_ledger(checkout, {"upgrade/test_a": DOWNGRADE, "upgrade/test_b": "x ="})
+    result = CliRunner().invoke(app, ["matrix"])
+    assert result.exit_code == 4
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("error: suites/upgrade/test_") for line in lines)
+
+
+def test_a_page_that_cannot_be_written(checkout):
+    write_run(checkout / "out/latest", [])
+    (checkout / "file").touch()
+    result = CliRunner().invoke(app, ["matrix", "--out", "file/page.html"])
+    assert result.exit_code == 4
+    assert result.stderr.count("\n") == 1
+    assert "use --out" in result.stderr
+
+
+def test_the_module_runs(checkout, run):
+    write_run(checkout / "out/latest", run)
+    root = Path(__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-m", "reports", "gate"],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[-1].startswith(
+        "gate (expected): not passed: 4 cells not as expected"
+    )
