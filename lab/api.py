@@ -17,9 +17,11 @@ import requests
 from pylxd.client import get_session_for_url
 from requests_toolbelt import MultipartEncoder
 
-from lab.transcript import Transcript
+from lab.transcript import Transcript, shorten
 
 TIMEOUT = 30.0
+# Characters of an answer that the transcript keeps.
+ANSWER = 2000
 
 # pylxd keeps one connection to a socket; threads make more for a moment, which is no news.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
@@ -170,8 +172,7 @@ class Api:
             except ValueError as error:
                 raise ApiError(f"{self.name}: {method} /1.0/{path} answered no JSON") from error
             metadata = answer["metadata"]
-            if method != "GET":
-                step["answer"] = json.dumps(metadata, ensure_ascii=False)
+            step["answer"] = shorten(json.dumps(metadata, ensure_ascii=False), ANSWER)
             return metadata
 
     def _node(self, path: str) -> Any:  # noqa: ANN401

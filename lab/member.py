@@ -15,6 +15,8 @@ from lab.machine import Machine, Result
 from lab.transcript import Transcript
 
 TIMEOUT = 30.0
+# A container image of a megabyte that every member carries; it starts within a second.
+TINY_IMAGE = "/opt/clusterproof/tiny.tar.gz"
 
 
 class CommandError(Exception):

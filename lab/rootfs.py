@@ -498,7 +498,8 @@ def explain(output: str) -> str:
 
 def _last(text: str, count: int) -> str:
     """Return the last ``count`` lines of ``text`` that say what went wrong, joined into one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not ECHO.search(line)]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("$ ") and not ECHO.search(line)]
     errors = [line for line in lines if re.match(r"(E|W|Err|FATAL|error)[: ]|.*\berror\b", line)]
     chosen = list(dict.fromkeys(errors or lines))[-count:]
     return " / ".join(chosen) if chosen else "it said nothing"

@@ -17,6 +17,7 @@ Verb = Literal["run", "api", "read", "write", "fault", "wait", "lab", "check"]
 
 # What one step may keep of each text; the whole of a log is evidence, not transcript.
 LIMIT = 16_000
+_WHEN = ("at", "seconds", "times")
 
 
 def shorten(text: str, limit: int = LIMIT) -> str:
@@ -28,16 +29,17 @@ def shorten(text: str, limit: int = LIMIT) -> str:
 
 
 class Transcript:
-    """What was done, in order: one JSON object per step, written when the step ends.
+    """What was done, in order: one JSON object per step, written when the step has ended.
 
     A step has ``at`` (UTC, ISO 8601), ``seconds``, ``verb``, ``target`` (a member, ``host`` or
     ``scenario``), ``what``, and whatever the verb adds (``rc``, ``stdout``, ``status``, ``error``...).
-    Secrets are taken out before anything is written. Safe to use from several threads.
+    Steps that follow each other and differ in time alone are one, with ``times``: that is how waiting
+    looks. Secrets are taken out before anything is written. Safe to use from several threads.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self.steps: list[dict[str, Any]] = []
+        self._last: dict[str, Any] | None = None
         self._lock = threading.Lock()
 
     @contextmanager
@@ -55,15 +57,9 @@ class Transcript:
             outcome.setdefault("error", f"{type(error).__name__}: {error}")
             raise
         finally:
-            self._write(
-                {
-                    "at": at,
-                    "seconds": round(time.monotonic() - began, 3),
-                    "verb": verb,
-                    "target": target,
-                    "what": what,
-                    **outcome,
-                }
+            seconds = round(time.monotonic() - began, 3)
+            self._add(
+                {"at": at, "seconds": seconds, "verb": verb, "target": target, "what": what, **outcome}
             )
 
     def note(self, verb: Verb, target: str, what: str, **outcome: Any) -> None:  # noqa: ANN401
@@ -71,10 +67,29 @@ class Transcript:
         with self.step(verb, target, what) as step:
             step.update(outcome)
 
-    def _write(self, step: dict[str, Any]) -> None:
+    def flush(self) -> None:
+        """Write the last step, which is held back because the next one may be the same."""
+        with self._lock:
+            self._write()
+
+    def _add(self, step: dict[str, Any]) -> None:
+        if self.path is None:
+            return
         clean = {key: redact(shorten(v)) if isinstance(v, str) else v for key, v in step.items()}
         with self._lock:
-            self.steps.append(clean)
-            if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(clean, ensure_ascii=False) + "\n")
+            if self._last is not None and _deed(self._last) == _deed(clean):
+                self._last["seconds"] = round(self._last["seconds"] + clean["seconds"], 3)
+                self._last["times"] = self._last.get("times", 1) + 1
+            else:
+                self._write()
+                self._last = clean
+
+    def _write(self) -> None:
+        if self._last is not None and self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._last, ensure_ascii=False) + "\n")
+        self._last = None
+
+
+def _deed(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key not in _WHEN}

@@ -11,8 +11,7 @@ log of the member says that its version is behind proves that it is this refusal
 
 import pytest
 
-from fixtures import Cluster, Member, eventually
-from fixtures.symptoms import SymptomWatch
+from fixtures import Cluster, Member, SymptomWatch, eventually
 from lab.image import Image
 
 pytestmark = pytest.mark.documents("lxd-15313")
