@@ -227,7 +227,7 @@ class TestRefusing:
             ('ID=debian\nVERSION_ID="11"\n', '"debian 11"'),
             ('ID=ubuntu\nVERSION_ID="22.04"\n', '"ubuntu 22.04"'),
             ("", '"this system"'),
-            ("ID=$(touch /tmp/no)\nVERSION_ID=`x`\n", '"$(touch /tmp/no) `x`"'),
+            ("ID=$(touch no)\nVERSION_ID=`x`\n", '"$(touch no) `x`"'),
         ],
     )
     def test_a_distribution_it_does_not_know(self, machine, release, named):
