@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,17 +36,28 @@ def folder() -> Path:
 
 
 def bake(
-    entry: CatalogueBuild, host: Host, progress: Progress, *, force: bool = False, mirror: str | None = None
+    entry: CatalogueBuild,
+    host: Host,
+    progress: Progress,
+    *,
+    force: bool = False,
+    mirror: str | None = None,
+    stop: threading.Event | None = None,
 ) -> Image:
     """Return the image of a build on the host, making what is missing of it.
 
-    ``progress`` is told (build, what is being done). Raises LabError.
+    ``progress`` is told (build, what is being done); ``stop`` ends it from another thread. Raises
+    LabError.
     """
     with state.lock(f"bake-{entry.name}"):
-        if force:
-            _discard(entry)
-        made = rootfs.find(entry, folder()) or rootfs.make(
-            entry, folder(), lambda text: progress(entry.name, text), mirror=mirror
+        made = None if force else rootfs.find(entry, folder())
+        made = made or rootfs.make(
+            entry,
+            folder(),
+            lambda text: progress(entry.name, text),
+            mirror=mirror,
+            force=force,
+            stop=stop,
         )
         truth = _read_truth(made)
         fingerprint = truth.get("fingerprint") or _fingerprint(made)
@@ -71,15 +82,22 @@ def bake_all(
 ) -> dict[str, Image | LabError]:
     """Bake several builds, two at a time; return by build's name the image or why there is none."""
 
+    stop = threading.Event()
+
     def one(entry: CatalogueBuild) -> Image | LabError:
         try:
-            return bake(entry, host, progress, force=force, mirror=mirror)
+            return bake(entry, host, progress, force=force, mirror=mirror, stop=stop)
         except LabError as error:
             progress(entry.name, f"failed: {error}")
             return error
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        return dict(zip([e.name for e in entries], pool.map(one, entries), strict=True))
+        try:
+            return dict(zip([e.name for e in entries], pool.map(one, entries), strict=True))
+        except BaseException:
+            # An interrupt reaches this thread only; those that bake have to be told.
+            stop.set()
+            raise
 
 
 def baked(entry: CatalogueBuild) -> Image | None:
@@ -139,13 +157,8 @@ def _import(made: RootfsImage, host: Host) -> None:
             raise LabError(f"the lab host did not take image {made.digest[:12]}: {error}") from error
 
 
-def _discard(entry: CatalogueBuild) -> None:
-    if made := rootfs.find(entry, folder()):
-        shutil.rmtree(made.rootfs.parent)
-
-
 def _truth_path(made: RootfsImage) -> Path:
-    return made.rootfs.parent / "truth.json"
+    return made.folder / "truth.json"
 
 
 def _read_truth(made: RootfsImage) -> dict[str, Any]:

@@ -379,10 +379,9 @@ def release(host: Host) -> int:
     A private server that nobody else uses is stopped. Raises LabError.
     """
     cleared = host.delete_run(host.run.id)
-    idle = host.idle()
+    if host.where.private:
+        PrivateServer(NETWORK).stop(host.idle)
     host.run.forget()
-    if idle and host.where.private:
-        PrivateServer(NETWORK).stop()
     return cleared
 
 

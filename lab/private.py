@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from lab import state
@@ -17,6 +18,8 @@ from lab.waiting import NotObservedError, eventually
 
 # Where Debian's, Zabbly's and other packages put the daemon, beside the search path.
 DAEMONS = ("/usr/libexec/incus/incusd", "/opt/incus/bin/incusd")
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_NEEDED = 1024
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -63,9 +66,15 @@ class PrivateServer:
             return False
         return True
 
-    def stop(self) -> None:
-        """End the server and every process it left; its data stay."""
+    def stop(self, idle: Callable[[], bool] = lambda: True) -> bool:
+        """End the server and every process it left, if it is ``idle``; say whether it was. Its data stay.
+
+        A run that begins meanwhile has marked itself as alive before it looks for the server, so it is
+        either seen by ``idle`` or waits here and then starts the server again.
+        """
         with state.lock("host"):
+            if not idle():
+                return False
             self._stop_daemon()
             for pid in self._survivors():
                 _kill(pid, signal.SIGKILL)
@@ -73,6 +82,7 @@ class PrivateServer:
             subprocess.run(
                 ["ip", "link", "delete", self.bridge], capture_output=True, check=False, timeout=10
             )
+            return True
 
     def running(self) -> bool:
         """Say whether a process of the server is alive."""
@@ -88,6 +98,7 @@ class PrivateServer:
         if binary is None:
             raise LabError("no incusd on this machine; run lab/bootstrap, or name a server with --lab-host")
         self.folder.mkdir(parents=True, exist_ok=True)
+        _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)
         daemon = f'exec "{binary}" --group root --logfile "{self.log}"'
         if within is not None:
@@ -161,6 +172,17 @@ def _cgroups() -> str:
     if (CGROUPS / "cgroup.controllers").exists():
         return ""
     return f"umount -R -l {CGROUPS} 2>/dev/null || true; mount -t cgroup2 none {CGROUPS}; "
+
+
+def _raise_inotify_limit() -> None:
+    """Let root have as many inotify instances as Incus's own packages ask for.
+
+    Privileged members share the limit of root; many members at once fail in ways that look like a
+    product's fault.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if int(INOTIFY.read_text()) < INOTIFY_NEEDED:
+            INOTIFY.write_text(str(INOTIFY_NEEDED))
 
 
 def _kill(pid: int, sign: signal.Signals) -> None:

@@ -1,0 +1,570 @@
+"""Stand-ins for what the lab talks to: an LXD or Incus server, and a member's machine.
+
+The server answers as the real REST API does, over a unix socket; its state is plain dicts that a test
+may look into and change. Nothing here takes time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import socketserver
+import tempfile
+import threading
+import urllib.parse
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from uuid import uuid4
+
+from requests_toolbelt import MultipartDecoder
+
+from lab import catalogue, rootfs, state
+from lab.catalogue import CatalogueBuild
+from lab.errors import LabError
+from lab.image import Image
+from lab.machine import CommandTimeoutError, Result
+
+CATALOGUE = catalogue.load()
+INCUS_604 = CATALOGUE.get("incus@6.0.4")
+INCUS_702 = CATALOGUE.get("incus@7.0.2")
+LXD_502 = CATALOGUE.get("lxd@5.0.2")
+
+SUCCESS, FAILURE, RUNNING = 200, 400, 103
+NAMES = {SUCCESS: "Success", FAILURE: "Failure", RUNNING: "Running"}
+
+
+class Refusal(Exception):
+    """An error answer of the server."""
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error)
+        self.status = status
+
+
+@dataclass
+class Answer:
+    """A synchronous answer."""
+
+    metadata: object = None
+    status: int = 200
+
+
+@dataclass
+class Operation:
+    """A background operation: done, failed (``err``), or never done."""
+
+    description: str
+    metadata: object = None
+    err: str = ""
+    code: int = SUCCESS
+    id: str = field(default_factory=lambda: str(uuid4()))
+
+    def body(self, code: int | None = None) -> dict:
+        code = code or self.code
+        return {
+            "id": self.id,
+            "class": "task",
+            "description": self.description,
+            "status": NAMES[code],
+            "status_code": code,
+            "metadata": self.metadata,
+            "err": self.err,
+        }
+
+
+@dataclass
+class Raw:
+    """An answer that is a file, or nonsense."""
+
+    content: bytes
+    status: int = 200
+    type: str = "application/octet-stream"
+
+
+@dataclass
+class Call:
+    """A request that the server got; ``body`` is JSON's data, or bytes."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: object
+    headers: dict[str, str]
+
+    @property
+    def line(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+Answering = Answer | Operation | Raw
+
+
+class FakeServer:
+    """An LXD or Incus server on the unix socket ``socket``; use it in a ``with`` block.
+
+    ``say`` answers instead of the server where its key, ``METHOD path``, is a request's; what it
+    holds is an Answer, Operation, Raw, a Refusal to raise, or a function of the Call that returns one.
+    ``run`` stands for the commands in instances: it is given (instance's name, argv).
+    """
+
+    def __init__(self, *, product: str = "incus", version: str = "6.0.4") -> None:
+        # Below the shortest folder there is: a socket's path may have about 100 characters.
+        self.folder = Path(tempfile.mkdtemp(prefix="cp-"))
+        self.socket = self.folder / "s"
+        self.info = {
+            "auth": "trusted",
+            "api_extensions": ["projects", "etag"],
+            "config": {},
+            "environment": {"server": product, "server_version": version},
+        }
+        self.calls: list[Call] = []
+        self.say: dict[str, Answering | Refusal | Callable[[Call], Answering]] = {}
+        self.run: Callable[[str, list[str]], tuple[int, str, str]] = lambda *_: (0, "", "")
+        self.projects: dict[str, dict] = {"default": {"name": "default", "config": {}}}
+        self.networks: dict[str, dict] = {}
+        self.pools: dict[str, dict] = {}
+        self.space = {"total": 40 << 30, "used": 1 << 30}
+        self.instances: dict[str, dict[str, dict]] = defaultdict(dict)
+        self.volumes: dict[str, dict[str, dict]] = defaultdict(dict)
+        self.images: dict[str, dict[str, dict]] = defaultdict(dict)
+        self.files: dict[tuple[str, str], bytes] = {}
+        self.members: dict[str, dict] = {}
+        self.operations: dict[str, Operation] = {}
+        self.lock = threading.RLock()
+        self._http = _Http(str(self.socket), _Handler)
+        self._http.fake = self
+
+    def __enter__(self) -> FakeServer:
+        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """End as a killed server does: its connections break, its socket stays."""
+        self._http.shutdown()
+        self._http.server_close()
+        self._http.hang_up()
+
+    def lines(self, *methods: str) -> list[str]:
+        """Return ``METHOD path`` of every request, of some methods only where they are named."""
+        return [call.line for call in self.calls if not methods or call.method in methods]
+
+    def asked(self, line: str) -> list[Call]:
+        """Return the requests for ``METHOD path``."""
+        return [call for call in self.calls if call.line == line]
+
+    def add_instance(self, name: str, project: str = "clusterproof", **config: str) -> None:
+        marks = {f"user.clusterproof.{key}": value for key, value in config.items()}
+        self.instances[project][name] = {"name": name, "status": "Running", "config": marks}
+
+    def add_volume(self, name: str, project: str = "clusterproof", **config: str) -> None:
+        marks = {f"user.clusterproof.{key}": value for key, value in config.items()}
+        self.volumes[project][name] = {"name": name, "type": "custom", "config": marks}
+
+    # Answering
+
+    def answer(self, call: Call) -> Answering:
+        with self.lock:
+            self.calls.append(call)
+            special = self.say.get(call.line)
+        if special is None:
+            with self.lock:
+                return self._route(call)
+        found = special if isinstance(special, Answering | Exception) else special(call)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _route(self, call: Call) -> Answering:
+        for pattern, method in _ROUTES:
+            if match := re.fullmatch(pattern, call.path):
+                return getattr(self, method)(call, *(urllib.parse.unquote(g) for g in match.groups()))
+        raise Refusal(404, "Not Found")
+
+    def _root(self, _: Call) -> Answer:
+        return Answer(self.info)
+
+    def _operation(self, _: Call, identity: str, wait: str) -> Answer:
+        if identity not in self.operations:
+            raise Refusal(404, "Operation not found")
+        operation = self.operations[identity]
+        return Answer(operation.body(None if wait else RUNNING))
+
+    def _project_list(self, call: Call) -> Answer:
+        return self._named(call, self.projects)
+
+    def _project(self, call: Call, name: str) -> Answer:
+        return self._one(call, self.projects, name, "Project not found")
+
+    def _network_list(self, call: Call) -> Answer:
+        return self._named(call, self.networks)
+
+    def _network(self, call: Call, name: str) -> Answer:
+        return self._one(call, self.networks, name, "Network not found")
+
+    def _pool_list(self, call: Call) -> Answer:
+        return self._named(call, self.pools)
+
+    def _pool(self, call: Call, name: str) -> Answer:
+        return self._one(call, self.pools, name, "Storage pool not found")
+
+    def _space(self, _: Call, pool: str) -> Answer:
+        if pool not in self.pools:
+            raise Refusal(404, "Storage pool not found")
+        return Answer({"space": self.space, "inodes": {}})
+
+    def _volume_list(self, call: Call, _: str) -> Answer:
+        return self._named(call, self.volumes[_project_of(call)])
+
+    def _volume(self, call: Call, _: str, name: str) -> Answer:
+        return self._one(call, self.volumes[_project_of(call)], name, "Storage volume not found")
+
+    def _image_list(self, call: Call) -> Answering:
+        found = self.images[_project_of(call)]
+        if call.method == "GET":
+            return Answer(list(found.values()))
+        parts = MultipartDecoder(call.body, call.headers["content-type"]).parts
+        fingerprint = hashlib.sha256(b"".join(part.content for part in parts)).hexdigest()
+        found[fingerprint] = {"fingerprint": fingerprint}
+        return Operation("Downloading image", {"fingerprint": fingerprint})
+
+    def _image(self, call: Call, fingerprint: str) -> Answering:
+        answer = self._one(call, self.images[_project_of(call)], fingerprint, "Image not found")
+        return Operation("Deleting image") if call.method == "DELETE" else answer
+
+    def _instance_list(self, call: Call) -> Answering:
+        found = self.instances[_project_of(call)]
+        if call.method == "GET":
+            return Answer(list(found.values()))
+        name = call.body["name"]
+        if name in found:
+            return Operation("Creating instance", err=f'Instance "{name}" exists', code=FAILURE)
+        found[name] = {"status": "Stopped", **call.body}
+        return Operation("Creating instance")
+
+    def _instance(self, call: Call, name: str) -> Answering:
+        found = self.instances[_project_of(call)]
+        if name not in found:
+            raise Refusal(404, "Instance not found")
+        if call.method == "GET":
+            return Answer(found[name])
+        if found[name]["status"] == "Running":
+            raise Refusal(400, "Instance is running")
+        del found[name]
+        for key in [key for key in self.files if key[0] == name]:
+            del self.files[key]
+        return Operation("Deleting instance")
+
+    def _state(self, call: Call, name: str) -> Answering:
+        found = self.instances[_project_of(call)]
+        if name not in found:
+            raise Refusal(404, "Instance not found")
+        action = call.body["action"]
+        wanted = "Running" if action == "start" else "Stopped"
+        if found[name]["status"] == wanted:
+            return Operation(action, err=f"The instance is already {wanted.lower()}", code=FAILURE)
+        found[name]["status"] = wanted
+        return Operation(f"{action} instance")
+
+    def _files(self, call: Call, name: str) -> Answering:
+        key = (name, call.query["path"])
+        if call.method == "POST":
+            self.files[key] = call.body
+            return Answer({})
+        if key not in self.files:
+            raise Refusal(404, "Not Found")
+        return Raw(self.files[key])
+
+    def _exec(self, call: Call, name: str) -> Operation:
+        if name not in self.instances[_project_of(call)]:
+            raise Refusal(404, "Instance not found")
+        self.lock.release()
+        try:
+            status, *outputs = self.run(name, call.body["command"])
+        except Refusal as refused:
+            return Operation("Executing command", err=str(refused), code=FAILURE)
+        finally:
+            self.lock.acquire()
+        paths = {}
+        for stream, text in enumerate(outputs, 1):
+            file = f"exec_{uuid4()}.{('stdout', 'stderr')[stream - 1]}"
+            self.files[name, file] = text.encode() if isinstance(text, str) else text
+            paths[str(stream)] = f"/1.0/instances/{name}/logs/exec-output/{file}"
+        return Operation("Executing command", {"return": status, "output": paths})
+
+    def _output(self, call: Call, name: str, file: str) -> Answering:
+        if (name, file) not in self.files:
+            raise Refusal(404, "Not Found")
+        if call.method == "DELETE":
+            del self.files[name, file]
+            return Answer({})
+        return Raw(self.files[name, file])
+
+    def _member_list(self, call: Call) -> Answering:
+        if call.method == "GET":
+            return Answer(list(self.members.values()))
+        facts = {
+            "serverName": call.body["server_name"],
+            "fingerprint": "fab1e5",
+            "addresses": ["10.176.0.9:8443"],
+            "secret": "ab12" * 16,
+            "expiresAt": "2026-01-02T03:04:05Z",
+        }
+        return Operation("Adding member", facts, code=RUNNING)
+
+    def _named(self, call: Call, found: dict[str, dict]) -> Answer:
+        """List the things of one kind, or make one."""
+        if call.method == "GET":
+            return Answer(list(found.values()))
+        name = call.body["name"]
+        if name in found:
+            raise Refusal(409, f'"{name}" exists already')
+        found[name] = call.body
+        return Answer(status=201)
+
+    def _one(self, call: Call, found: dict[str, dict], name: str, missing: str) -> Answer:
+        if name not in found:
+            raise Refusal(404, missing)
+        if call.method == "DELETE":
+            del found[name]
+            return Answer()
+        return Answer(found[name])
+
+
+_ROUTES = [
+    (r"", "_root"),
+    (r"operations/([^/]+)(|/wait)", "_operation"),
+    (r"projects", "_project_list"),
+    (r"projects/([^/]+)", "_project"),
+    (r"networks", "_network_list"),
+    (r"networks/([^/]+)", "_network"),
+    (r"storage-pools", "_pool_list"),
+    (r"storage-pools/([^/]+)", "_pool"),
+    (r"storage-pools/([^/]+)/resources", "_space"),
+    (r"storage-pools/([^/]+)/volumes/custom", "_volume_list"),
+    (r"storage-pools/([^/]+)/volumes/custom/([^/]+)", "_volume"),
+    (r"images", "_image_list"),
+    (r"images/([^/]+)", "_image"),
+    (r"instances", "_instance_list"),
+    (r"instances/([^/]+)", "_instance"),
+    (r"instances/([^/]+)/state", "_state"),
+    (r"instances/([^/]+)/files", "_files"),
+    (r"instances/([^/]+)/exec", "_exec"),
+    (r"instances/([^/]+)/logs/exec-output/([^/]+)", "_output"),
+    (r"cluster/members", "_member_list"),
+]
+
+
+def _project_of(call: Call) -> str:
+    return call.query.get("project", "default")
+
+
+class _Http(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+    fake: FakeServer
+
+    def __init__(self, *args: object) -> None:
+        self._open = set()
+        super().__init__(*args)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: object) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        for request in list(self._open):
+            self.shutdown_request(request)
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that hang up."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        url = urllib.parse.urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "json" in (self.headers.get("Content-Type") or ""):
+            content = json.loads(content)
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        path = url.path.removeprefix("/1.0").strip("/")
+        query = dict(urllib.parse.parse_qsl(url.query))
+        call = Call(self.command, path, query, content, headers)
+        try:
+            answer = self.server.fake.answer(call)
+        except Refusal as refused:
+            self._send_json(
+                refused.status, {"type": "error", "error": str(refused), "error_code": refused.status}
+            )
+            return
+        if isinstance(answer, Raw):
+            self._send(answer.status, answer.content, answer.type)
+        elif isinstance(answer, Operation):
+            self.server.fake.operations[answer.id] = answer
+            where = f"/1.0/operations/{answer.id}"
+            if "project" in query:
+                where += f"?project={query['project']}"
+            self._send_json(
+                202,
+                {
+                    "type": "async",
+                    "status": "Operation created",
+                    "status_code": 100,
+                    "operation": where,
+                    "metadata": answer.body(RUNNING),
+                },
+            )
+        else:
+            body = {"type": "sync", "status": "Success", "status_code": 200, "metadata": answer.metadata}
+            self._send_json(answer.status, body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def _send_json(self, status: int, body: dict) -> None:
+        self._send(status, json.dumps(body).encode(), "application/json")
+
+    def _send(self, status: int, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of requests."""
+
+
+@dataclass
+class FakeMachine:
+    """A machine that keeps lab.machine.Machine's contract without being one.
+
+    ``answers`` holds pairs of (a part of the command line, what comes of it): a Result, an exception to
+    raise, or a function of (argv, stdin) that returns one. The first that fits counts; a command that
+    none fits succeeds silently. ``broken`` is raised by whatever is asked of the machine itself.
+    """
+
+    name: str
+    image: Image
+    address: str = "10.176.0.2"
+    answers: list[tuple[str, object]] = field(default_factory=list)
+    substrate: str = "container"
+    should_run: bool = False
+    exists: bool = False
+    up: bool = False
+    broken: dict[str, Exception] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    given: dict[str, bytes] = field(default_factory=dict)
+
+    def create(self) -> None:
+        self._do("create")
+        self.exists = True
+
+    def start(self) -> None:
+        self._do("start")
+        self.up = self.should_run = True
+
+    def stop(self, *, force: bool = False, timeout: float = 60) -> None:  # noqa: ARG002
+        self._do("kill" if force else "stop")
+        self.up = self.should_run = False
+
+    def reimage(self, image: Image) -> None:
+        self._do("reimage")
+        self.up = self.should_run = False
+        self.image = image
+
+    def destroy(self) -> None:
+        self._do("destroy")
+        self.exists = self.up = False
+
+    def running(self) -> bool:
+        if "running" in self.broken:
+            raise self.broken["running"]
+        return self.up
+
+    def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
+        line = shlex.join(argv)
+        self.commands.append(line)
+        if "execute" in self.broken:
+            raise self.broken["execute"]
+        if not self.up:
+            raise LabError(f"cannot run a command in member {self.name}: it is not running")
+        if stdin is not None:
+            self.given[line] = stdin
+        for part, answer in self.answers:
+            if part in line:
+                found = answer(argv, stdin) if callable(answer) else answer
+                if isinstance(found, CommandTimeoutError):
+                    raise CommandTimeoutError(f"{found} ({timeout:g} s)")
+                if isinstance(found, Exception):
+                    raise found
+                return found
+        return Result(0, "", "")
+
+    def read(self, path: str) -> bytes:
+        if path not in self.files:
+            raise FileNotFoundError(f"{self.name} has no file {path}")
+        return self.files[path]
+
+    def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        if not self.up:
+            raise LabError(f"cannot write {path} of member {self.name}: it is not running")
+        self.files[path] = content
+        self.modes[path] = mode
+
+    def _do(self, what: str) -> None:
+        self.done.append(what)
+        if what in self.broken:
+            raise self.broken[what]
+
+
+def out(text: str) -> Result:
+    """Return the result of a command that says ``text`` and succeeds."""
+    return Result(0, text, "")
+
+
+def image(entry: CatalogueBuild = INCUS_702, schema: int = 77, extensions: int = 562) -> Image:
+    """Return an image of ``entry`` as baking would."""
+    names = frozenset(f"extension_{number}" for number in range(extensions))
+    build = entry.installed(f"{entry.version}-1", extensions, schema)
+    return Image(build, entry.facts, "d1" * 32, "f1" * 32, names)
+
+
+def bake_beforehand(entry: CatalogueBuild, *, schema: int = 77, truth: bool = True) -> Path:
+    """Put an image of ``entry`` into the lab's folder, as a whole bake leaves it; return its folder."""
+    folder = state.folder() / "images" / rootfs.digest(entry)
+    folder.mkdir(parents=True)
+    (folder / "rootfs.squashfs").write_bytes(f"rootfs of {entry.name}".encode())
+    (folder / "metadata.tar").write_bytes(b"metadata")
+    size = (folder / "rootfs.squashfs").stat().st_size
+    made = {"rootfs_bytes": size, "package_version": f"{entry.version}-1"}
+    (folder / "recipe.json").write_text(json.dumps(made))
+    if truth:
+        content = b"metadata" + f"rootfs of {entry.name}".encode()
+        known = {
+            "fingerprint": hashlib.sha256(content).hexdigest(),
+            "extensions": ["projects", "etag"],
+            "schema": schema,
+        }
+        (folder / "truth.json").write_text(json.dumps(known))
+    return folder

@@ -1,0 +1,174 @@
+"""Secrets never survive, whatever they are wrapped in; everything else does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import string
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lab.redaction import MARK, redact
+
+SECRET = "3f9c1a" * 10
+TOKEN_FACTS = {
+    "server_name": "m2",
+    "fingerprint": "fab1e5" * 10,
+    "addresses": ["10.176.0.9:8443"],
+    "secret": SECRET,
+    "expires_at": "2026-01-02T03:04:05Z",
+}
+BODY = base64.b64encode(bytes(range(192))).decode()
+
+
+def token(facts: dict | None = None) -> str:
+    return base64.b64encode(json.dumps(facts or TOKEN_FACTS).encode()).decode()
+
+
+def key(kind: str = "", line_break: str = "\n") -> str:
+    lines = [BODY[at : at + 64] for at in range(0, len(BODY), 64)]
+    lines = [f"-----BEGIN {kind}PRIVATE KEY-----", *lines, f"-----END {kind}PRIVATE KEY-----", ""]
+    return line_break.join(lines)
+
+
+def shows(text: str, secret: str) -> bool:
+    """Say whether a part of ``secret`` that is long enough to be of use is in ``text``."""
+    return any(secret[at : at + 16] in text for at in range(max(1, len(secret) - 15)))
+
+
+tokens = st.builds(
+    lambda name, secret: token({**TOKEN_FACTS, "server_name": name, "secret": secret}),
+    st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=30),
+    st.text("0123456789abcdef", min_size=64, max_size=64),
+)
+around = st.text(max_size=60)
+
+
+@given(around, tokens, st.sampled_from(" \n\"'=,:;()[]<>|\\"), around)
+def test_a_token_in_any_text(before, secret, beside, after):
+    clean = redact(before + beside + secret + beside + after)
+    assert secret not in clean
+    assert not shows(clean, secret)
+
+
+@pytest.mark.parametrize("before", ["", "\\n", "token_", "x", "é", "%22", "\x1b[1m"])
+def test_a_token_that_touches_other_letters(before):
+    assert not shows(redact(before + token()), token())
+
+
+@pytest.mark.parametrize("product_token", [{"client_name": "lab", **TOKEN_FACTS}, {"type": "x" * 50}])
+def test_other_tokens_of_the_products(product_token):
+    assert not shows(redact(f"token: {token(product_token)}\n"), token(product_token))
+
+
+@given(
+    around,
+    st.sampled_from(["", "EC ", "RSA ", "OPENSSH ", "ENCRYPTED "]),
+    st.sampled_from(["\n", "\r\n", "\\n", "\n    "]),
+    around,
+)
+def test_a_private_key_in_any_text(before, kind, line_break, after):
+    clean = redact(before + key(kind, line_break) + after)
+    assert not shows(clean, BODY)
+    assert f"-----BEGIN {kind}PRIVATE KEY-----{MARK}" in clean
+
+
+@given(st.integers(min_value=40, max_value=len(key("EC ")) - 1))
+def test_a_private_key_that_is_cut_off(length):
+    assert not shows(redact(key("EC ")[:length]), BODY)
+
+
+def test_a_certificate_beside_a_key_is_kept():
+    certificate = f"-----BEGIN CERTIFICATE-----\n{BODY}\n-----END CERTIFICATE-----\n"
+    assert redact(certificate) == certificate
+    clean = redact(key("EC ") + certificate + key())
+    assert certificate in clean
+    assert clean.count(MARK) == 2
+    assert clean.count(BODY) == 1
+
+
+FIELDS = ["secret", "password", "trust_token", "trust_password", "cluster_token", "cluster_password"]
+secrets_of_people = st.text(string.ascii_letters + string.digits + "-_.!$/+", min_size=8, max_size=40)
+
+
+@given(st.sampled_from(FIELDS), secrets_of_people, around)
+def test_a_field_in_json(name, secret, after):
+    assume(secret not in after)
+    for text in (
+        json.dumps({"a": 1, name: secret, "z": after}),
+        json.dumps({"a": {name: secret}}, indent=2),
+        json.dumps([{name: secret}], separators=(",", ":")),
+    ):
+        clean = redact(text)
+        assert secret not in clean
+        json.loads(clean)
+
+
+@given(st.sampled_from([*FIELDS, "core.trust_password"]), secrets_of_people, around)
+def test_a_field_in_yaml(name, secret, before):
+    assume(secret not in before)
+    for quote in ("", '"', "'"):
+        clean = redact(f"{before}\nconfig:\n  {name}: {quote}{secret}{quote}\n  next: kept\n")
+        assert secret not in clean
+        assert "next: kept" in clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # JSON in JSON, as a daemon logs what it was sent.
+        'level=debug msg="{\\"server_name\\":\\"m2\\",\\"secret\\":\\"SECRET\\"}"',
+        # A person's password: blanks and commas are part of it, and it may be short.
+        '{"trust_password": "SECRET horse, battery"}',
+        # A storage bucket's key.
+        '{"access-key": "AAAA", "secret-key": "SECRET"}',
+        # A row of the database's dump.
+        "INSERT INTO config VALUES(3,'core.trust_password','SECRET');",
+        "incus config set core.trust_password SECRET",
+        "https://10.1.2.3:8443/1.0/images/abc/export?secret=SECRET&project=default",
+        "PASSWORD=SECRET",
+    ],
+)
+def test_a_secret_where_products_show_it(text):
+    clean = redact(text.replace("SECRET", SECRET))
+    assert not shows(clean, SECRET)
+    assert "horse" not in clean
+    assert "battery" not in clean
+
+
+@pytest.mark.parametrize("secret", ["abc", "a,b", "hunter2"])
+def test_a_short_secret_in_quotes(secret):
+    assert secret not in redact(json.dumps({"password": secret}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3 of 3 members ONLINE 4.1 s after the restart",
+        "Error: this node's version is behind, please upgrade",
+        "fingerprint: " + "ab12" * 16,
+        '{"password_policy": {"least": 8}, "secretary": "Ada Lovelace"}',
+        "the secret is that there is none; passwords are not used",
+        "eyJust a word",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "SELECT MAX(version) FROM schema",
+        'core.https_address: "10.176.0.2:8443"\ncluster:\n  enabled: true\n',
+    ],
+)
+def test_ordinary_text_is_unharmed(text):
+    assert redact(text) == text
+
+
+pieces = st.one_of(
+    around,
+    tokens,
+    st.sampled_from([key(), key()[:90], key()[90:], "password=", "secret: ", '"', "'", MARK, "eyJ", "\\"]),
+)
+
+
+@given(st.lists(pieces, max_size=8).map("".join))
+def test_once_is_enough(text):
+    assert redact(redact(text)) == redact(text)
