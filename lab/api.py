@@ -156,7 +156,7 @@ class Api:
             if isinstance(body, bytes | MultipartEncoder):
                 extra |= {"data": body, "headers": headers}
                 step["body"] = f"[{len(body) if isinstance(body, bytes) else body.len} bytes]"
-            elif method != "GET" and method != "DELETE":
+            elif method not in {"GET", "DELETE"}:
                 extra["json"] = body if body is not None else {}
                 step["body"] = json.dumps(body, ensure_ascii=False, default=str)
             try:

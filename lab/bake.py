@@ -81,7 +81,6 @@ def bake_all(
     mirror: str | None = None,
 ) -> dict[str, Image | LabError]:
     """Bake several builds, two at a time; return by build's name the image or why there is none."""
-
     stop = threading.Event()
 
     def one(entry: CatalogueBuild) -> Image | LabError:

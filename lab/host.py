@@ -63,8 +63,8 @@ class Where:
 def find(wanted: str | None = None) -> Where:
     """Return where the lab host is, starting a private one if there is no other.
 
-    ``wanted`` is an https URL or a socket's path, by default ``LAB_HOST``. Raises UsageError for one that cannot
-    be, LabError where there is none and none can be started.
+    ``wanted`` is an https URL or a socket's path, by default ``LAB_HOST``. Raises UsageError for one
+    that cannot be, LabError where there is none and none can be started.
     """
     wanted = wanted or os.environ.get("LAB_HOST")
     if wanted:
@@ -170,6 +170,10 @@ class Host:
         kind = "private " if self.where.private else ""
         place = "" if self.local else f" at {self.where.endpoint}"
         return f"{kind}{environment['server']} {environment['server_version']}{place}"
+
+    def is_prepared(self) -> bool:
+        """Say whether the lab's project and pool are there."""
+        return _has(self.server, f"projects/{PROJECT}") and _has(self.server, f"storage-pools/{POOL}")
 
     def prepare(self) -> None:
         """Make the lab's project, pool and bridge where they are missing. Raises LabError."""
@@ -323,6 +327,8 @@ class Host:
 
     def delete_run(self, run_id: str) -> int:
         """Delete every instance and volume of run ``run_id``; return how many there were."""
+        if not self.is_prepared():
+            return 0
         instances = [i["name"] for i in self.instances() if i["config"].get(f"{MARK}.run") == run_id]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.delete_instance, instances))
@@ -355,7 +361,7 @@ class Host:
     def idle(self) -> bool:
         """Say whether nothing but this process uses the lab on this host."""
         others = [run for run in state.Run.known() if run.id != self.run.id and run.alive()]
-        return not others and not self.instances()
+        return not others and not (self.is_prepared() and self.instances())
 
     def dismantle(self) -> None:
         """Remove the lab's images, bridge, pool and project; nothing of anybody else is touched."""

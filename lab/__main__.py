@@ -1,0 +1,253 @@
+"""``python -m lab``: doctor, builds, bake, up, shell, down, sweep and bench."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lab import bake as baking
+from lab import bench as benchmark
+from lab import catalogue, doctor, state
+from lab.cluster import Cluster
+from lab.errors import LabError, UsageError
+from lab.host import MARK, PROJECT, Host, find, release
+from lab.progress import ProgressBoard
+from lab.transcript import Transcript
+
+app = typer.Typer(
+    help="Throwaway clusters of real LXD and Incus builds.", no_args_is_help=True, add_completion=False
+)
+# A log has no width: what is read there later must not be cut off.
+console = Console(width=None if sys.stdout.isatty() else 180)
+
+FAILED = 1
+USAGE = 4
+
+LabHost = Annotated[
+    str | None,
+    typer.Option("--lab-host", help="The LXD or Incus server to use: an https URL or a socket's path."),
+]
+Mirror = Annotated[
+    str | None, typer.Option("--mirror", help="The Debian mirror to bake from; by default this machine's own.")
+]
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn the lab's errors into one line and an exit status."""
+    try:
+        yield
+    except LabError as error:
+        console.print(f"error: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
+
+
+@contextmanager
+def _host(lab_host: str | None) -> Iterator[Host]:
+    """A prepared lab host for one command; what the command made is removed unless it is kept."""
+    run = state.Run.new()
+    run.hold()
+    host = None
+    try:
+        host = Host(find(lab_host), run, Transcript())
+        host.prepare()
+        yield host
+    finally:
+        if host is None:
+            run.forget()
+        elif not run.kept:
+            release(host)
+
+
+@app.command("doctor")
+def show_doctor(lab_host: LabHost = None) -> None:
+    """Say what this machine can run, what it cannot, and what would change that."""
+    with _errors():
+        findings = doctor.examine(lab_host)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "MISSING", finding.subject, finding.found)
+        if finding.remedy:
+            table.add_row("", "", f"-> {finding.remedy}")
+    console.print(table, highlight=False)
+    if not all(finding.ok for finding in findings if finding.vital):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def builds() -> None:
+    """List the builds that can be asked for, and what is known of those that were baked."""
+    with _errors():
+        entries = catalogue.load().builds
+    table = Table(box=None, pad_edge=False)
+    for heading in ("build", "track", "source", "installed version", "API extensions", "schema"):
+        table.add_column(heading, justify="right" if heading in ("API extensions", "schema") else "left")
+    for entry in entries:
+        image = baking.baked(entry)
+        known = (
+            (image.build.version, str(image.build.api_extensions), str(image.build.schema_version))
+            if image
+            else ("not baked", "", "")
+        )
+        table.add_row(entry.name, entry.track, entry.source.label, *known)
+    console.print(table, highlight=False)
+
+
+@app.command()
+def bake(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[BUILD]...", help="All by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make the images again.")] = False,
+    lab_host: LabHost = None,
+    mirror: Mirror = None,
+) -> None:
+    """Make the images of builds; those that are there are kept."""
+    with _errors():
+        entries = catalogue.load().select(names or [])
+        with _host(lab_host) as host, ProgressBoard(console) as progress:
+            images = baking.bake_all(entries, host, progress, force=force, mirror=mirror)
+    failed = [name for name, image in images.items() if isinstance(image, LabError)]
+    if failed:
+        console.print(f"not baked: {', '.join(failed)}", style="bold", highlight=False)
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def up(
+    build: Annotated[str, typer.Option("--build", help="The build to run, such as incus@7.0.2.")],
+    members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
+    lab_host: LabHost = None,
+    mirror: Mirror = None,
+) -> None:
+    """Make a cluster for a person to use; it stays until ``down``."""
+    with _errors(), _host(lab_host) as host:
+        entry = catalogue.load().get(build)
+        with ProgressBoard(console) as progress:
+            image = baking.bake(entry, host, progress, mirror=mirror)
+            cluster = Cluster(host, Transcript(host.run.folder / "transcript.jsonl"))
+            progress("cluster", f"making {members} members")
+            cluster.make_members([image] * members)
+            progress("cluster", "forming")
+            cluster.form()
+            progress("cluster", "all members Online")
+        host.run.keep()
+        name = host.run.id
+        console.print(f"cluster {name}: {image.build.product} {image.build.version}", highlight=False)
+        for member in cluster.members:
+            console.print(f"  {member.name}  https://{member.address}:8443", highlight=False)
+        console.print(
+            f"enter a member: python -m lab shell m1 --cluster {name}\n"
+            f"remove it:      python -m lab down {name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def shell(
+    member: Annotated[str, typer.Argument(help="The member's name, such as m1.")],
+    command: Annotated[list[str] | None, typer.Argument(help="By default a shell.")] = None,
+    cluster: Annotated[str | None, typer.Option("--cluster", help="By default the only one.")] = None,
+    lab_host: LabHost = None,
+) -> None:
+    """Enter a member of a cluster that ``up`` left, or run a command there."""
+    with _errors():
+        run = _kept(cluster)
+        host = Host(find(lab_host), run, Transcript())
+        mine = [i for i in host.instances() if i["config"].get(f"{MARK}.run") == run.id]
+        found = next((i["name"] for i in mine if i["name"].endswith(f"-{member}")), None)
+        if found is None:
+            names = ", ".join(sorted(i["name"].rpartition("-")[2] for i in mine)) or "none"
+            raise UsageError(f'cluster {run.id} has no member "{member}" (members: {names})')
+        client = shutil.which(host.client)
+        if client is None or not host.local:
+            raise LabError(
+                f"entering a member takes the command {host.client} on the lab host; there it is: "
+                f"{host.client} exec --project {PROJECT} {found} -- bash"
+            )
+        environment = os.environ | _client_environment(host)
+        argv = [client, "exec", "--project", PROJECT, found, "--", *(command or ["bash"])]
+        os.execve(client, argv, environment)  # noqa: S606 - the shell takes this process's place
+
+
+@app.command()
+def down(
+    cluster: Annotated[str | None, typer.Argument(help="The cluster's name; by default the only one.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every cluster that up left.")] = False,
+    lab_host: LabHost = None,
+) -> None:
+    """Remove a cluster that ``up`` left."""
+    with _errors():
+        runs = [run for run in state.Run.known() if run.kept] if everything else [_kept(cluster)]
+        for run in runs:
+            count = release(Host(find(lab_host), run, Transcript()))
+            console.print(f"cluster {run.id}: {count} instances and volumes deleted", highlight=False)
+
+
+@app.command()
+def sweep(lab_host: LabHost = None) -> None:
+    """Remove what dead runs left, and the lab itself from the host where nothing uses it."""
+    with _errors():
+        run = state.Run.new()
+        run.hold()
+        host = Host(find(lab_host), run, Transcript())
+        swept = host.sweep() if host.is_prepared() else []
+        if host.idle():
+            host.dismantle()
+            swept.append(f"the lab's images, bridge, pool and project on {host.describe()}")
+        else:
+            swept.append("other runs are alive: their members, and what they need, stay")
+        release(host)
+        for line in swept:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def bench(
+    build: Annotated[str, typer.Option("--build", help="The build to measure with.")] = "incus@6.0.4",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=50)] = 5,
+    cold: Annotated[bool, typer.Option("--cold", help="Also bake all builds from nothing.")] = False,
+    lab_host: LabHost = None,
+    mirror: Mirror = None,
+) -> None:
+    """Measure the lab and print a table; nothing is judged."""
+    with _errors():
+        everything = catalogue.load()
+        entry = everything.get(build)
+        with _host(lab_host) as host:
+            rows = benchmark.measure(host, entry, everything.builds, repeats, cold=cold, mirror=mirror)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("what", "median", "lowest", "highest", "runs", "target"):
+        table.add_column(heading, justify="left" if heading in ("what", "target") else "right")
+    for row in rows:
+        table.add_row(row.what, *(f"{x:.2f} {row.unit}" for x in row.figures), str(row.count), row.target)
+    console.print(table, highlight=False)
+
+
+def _kept(name: str | None) -> state.Run:
+    kept = [run for run in state.Run.known() if run.kept]
+    names = ", ".join(run.id for run in kept) or "none; make one with python -m lab up"
+    found = [run for run in kept if name is None or run.id.endswith(name)]
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(
+        f'no one cluster is called "{name}" (there are: {names})' if name else f"name one cluster: {names}"
+    )
+
+
+def _client_environment(host: Host) -> dict[str, str]:
+    """Return the variables that make the host's own client talk to this very server."""
+    folder = os.path.dirname(host.where.endpoint)  # noqa: PTH120 - text, also of a URL
+    name = "INCUS" if host.client == "incus" else "LXD"
+    return {f"{name}_DIR": folder, f"{name}_SOCKET": host.where.endpoint}
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,159 @@
+"""The doctor: what this machine can run, what it cannot, and what would change that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import bake, catalogue, host, state
+from lab.api import Api, ApiError
+from lab.capabilities import CAPABILITIES
+from lab.errors import LabError
+from lab.private import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
+from lab.rootfs import TOOLS
+from lab.transcript import Transcript
+
+BOOTSTRAP = "sudo lab/bootstrap"
+NEEDED_DISK = 8 << 30
+NEEDED_MEMORY = 4 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``vital`` where no cluster can be made without it.
+
+    ``remedy`` is the command that would change it, empty where there is nothing to do.
+    """
+
+    subject: str
+    found: str
+    ok: bool = True
+    vital: bool = False
+    remedy: str = ""
+
+
+def examine(wanted: str | None = None) -> list[Finding]:
+    """Look at this machine without changing it; ``wanted`` is a lab host to use instead."""
+    return list(_findings(wanted))
+
+
+def _findings(wanted: str | None) -> Iterator[Finding]:
+    root = os.geteuid() == 0
+    yield Finding("python", f"{sys.version.split()[0]}, {'root' if root else 'not root'}")
+    lab_host = _lab_host(wanted, root=root)
+    yield lab_host
+    missing = {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
+    unbaked = [entry.name for entry in catalogue.load().builds if bake.baked(entry) is None]
+    yield Finding(
+        "baking",
+        "mmdebstrap and what it needs" if not missing else f"not installed: {', '.join(missing)}",
+        ok=not missing and root,
+        vital=bool(unbaked),
+        remedy=BOOTSTRAP if missing else "" if root else "run it as root (sudo)",
+    )
+    yield Finding(
+        "images",
+        "all builds are baked" if not unbaked else f"not baked yet: {', '.join(unbaked)}",
+        remedy="python -m lab bake" if unbaked else "",
+    )
+    yield _disk()
+    yield _memory()
+    yield _btrfs()
+    yield _inotify(private=lab_host.found.startswith("a private"))
+    for name, capability in sorted(CAPABILITIES.items()):
+        offered = "container" in capability.substrates
+        yield Finding(name, "in containers" if offered else capability.why_not, ok=offered)
+    kept = [run.id for run in state.Run.known() if run.kept]
+    dead = [run.id for run in state.Run.known() if not run.alive()]
+    yield Finding(
+        "clusters left by up", ", ".join(kept) or "none", remedy="python -m lab down --all" if kept else ""
+    )
+    yield Finding(
+        "dead runs", ", ".join(dead) or "none", remedy="python -m lab sweep" if dead else ""
+    )
+
+
+def _lab_host(wanted: str | None, *, root: bool) -> Finding:
+    subject = "lab host"
+    named = wanted or os.environ.get("LAB_HOST")
+    try:
+        if named:
+            where = host.find(named)
+            api = Api(
+                where.endpoint,
+                name="host",
+                transcript=Transcript(),
+                cert=where.cert,
+                server_cert=where.server_cert,
+            )
+            facts = api.get("")["environment"]
+            return Finding(subject, f"{facts['server']} {facts['server_version']} at {where.endpoint}")
+    except (LabError, ApiError) as error:
+        return Finding(subject, str(error), ok=False, vital=True, remedy="check --lab-host")
+    if found := host.local_server():
+        return Finding(subject, f"the server of this machine at {found}, in a project of its own")
+    binary = daemon_binary()
+    if binary and root:
+        state_now = "running" if PrivateServer(host.NETWORK).running() else "started when it is needed"
+        return Finding(subject, f"a private incusd ({binary}), {state_now}")
+    return Finding(
+        subject,
+        "no LXD or Incus server answers" + ("" if binary else ", and incusd is not installed"),
+        ok=False,
+        vital=True,
+        remedy="run it as root (sudo)" if binary else BOOTSTRAP,
+    )
+
+
+def _disk() -> Finding:
+    place = state.folder()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    return Finding(
+        "disk",
+        f"{free >> 30} GiB free below {place}, {NEEDED_DISK >> 30} needed for all builds",
+        ok=free >= NEEDED_DISK,
+        remedy="" if free >= NEEDED_DISK else "free some, or name another folder with LAB_DIR",
+    )
+
+
+def _memory() -> Finding:
+    fields = dict(
+        line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line
+    )
+    available = int(fields["MemAvailable"].split()[0]) << 10
+    return Finding(
+        "memory",
+        f"{available >> 30} GiB available, {NEEDED_MEMORY >> 30} needed for two clusters of three at once",
+        ok=available >= NEEDED_MEMORY,
+        remedy="" if available >= NEEDED_MEMORY else "run one worker: tox run -e qualify -- -n 0",
+    )
+
+
+def _btrfs() -> Finding:
+    known = "btrfs" in Path("/proc/filesystems").read_text() or any(
+        Path("/lib/modules").glob(f"{os.uname().release}/kernel/fs/btrfs/*")
+    )
+    tool = shutil.which("mkfs.btrfs") is not None
+    return Finding(
+        "btrfs",
+        "members are clones" if known and tool else "not to be had: members are copies, which is slower",
+        ok=known and tool,
+        remedy="" if tool else BOOTSTRAP,
+    )
+
+
+def _inotify(*, private: bool) -> Finding:
+    limit = int(INOTIFY.read_text()) if INOTIFY.exists() else 0
+    enough = limit >= INOTIFY_NEEDED
+    later = "; the private incusd raises it when it starts" if private and not enough else ""
+    return Finding(
+        "inotify instances",
+        f"{limit} for each user{later}",
+        ok=enough or private,
+        remedy="" if enough or private else f"sudo sysctl -w fs.inotify.max_user_instances={INOTIFY_NEEDED}",
+    )
