@@ -127,8 +127,9 @@ def up(
     mirror: Mirror = None,
 ) -> None:
     """Make a cluster for a person to use; it stays until ``down``."""
-    with _errors(), _host(lab_host) as host:
+    with _errors():
         entry = catalogue.load().get(build)
+    with _errors(), _host(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
             cluster = Cluster(host, Transcript(host.run.folder / "transcript.jsonl"))
@@ -150,10 +151,12 @@ def up(
         )
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
+@app.command()
 def shell(
     member: Annotated[str, typer.Argument(help="The member's name, such as m1.")],
-    command: Annotated[list[str] | None, typer.Argument(help="By default a shell.")] = None,
+    command: Annotated[
+        list[str] | None, typer.Argument(help="By default a shell; one with options goes behind --.")
+    ] = None,
     cluster: Annotated[str | None, typer.Option("--cluster", help="By default the only one.")] = None,
     lab_host: LabHost = None,
 ) -> None:

@@ -234,7 +234,7 @@ def test_no_pool_at_all(host, server):
         host.prepare()
 
 
-@pytest.mark.parametrize("config", [{"ipv4.address": "10.1.0.1/24"}, {}, None])
+@pytest.mark.parametrize("config", [{"ipv4.address": "10.1.0.1/24"}, {}])
 def test_a_foreign_network_of_our_name_is_refused(host, server, config):
     server.networks["clusterproof0"] = {"name": "clusterproof0", "config": config}
     with pytest.raises(LabError, match="network clusterproof0 that clusterproof did not make"):
@@ -493,11 +493,20 @@ def test_releasing_clears_what_the_run_left(prepared, server):
     assert not prepared.run.alive()
 
 
-def test_releasing_stops_a_private_server_that_nobody_else_uses(prepared, server, monkeypatch):
+def test_releasing_stops_a_private_server_that_nobody_else_uses(prepared, monkeypatch):
     stopped = []
-    monkeypatch.setattr(
-        hosts, "PrivateServer", lambda _: types.SimpleNamespace(stop=lambda: stopped.append(1))
-    )
+
+    class Private:
+        def __init__(self, _: str) -> None:
+            pass
+
+        def stop(self, idle=lambda: True) -> bool:
+            if idle():
+                stopped.append(1)
+                return True
+            return False
+
+    monkeypatch.setattr(hosts, "PrivateServer", Private)
     assert hosts.release(prepared) == 0
     assert stopped == []
     prepared.where = Where(prepared.where.endpoint, private=True)
