@@ -17,6 +17,7 @@ import requests
 from pylxd.client import get_session_for_url
 from requests_toolbelt import MultipartEncoder
 
+from lab.errors import LabError
 from lab.transcript import Transcript, shorten
 
 TIMEOUT = 30.0
@@ -38,12 +39,16 @@ class ApiError(Exception):
         self.status = status
 
 
+class HostApiError(ApiError, LabError):
+    """The lab host refused a call or did not answer: the lab's fault, never the product's."""
+
+
 class Api:
     """An LXD or Incus server's API, by path below ``/1.0``.
 
     ``endpoint`` is a unix socket's path or an https URL. Calls return the answer's metadata; those that
     start an operation wait for it. Every call has a time limit (seconds) and is a step in ``transcript``.
-    Raises ApiError.
+    Raises ``error``, by default ApiError.
     """
 
     def __init__(
@@ -56,7 +61,9 @@ class Api:
         server_cert: Path | None = None,
         project: str | None = None,
         timeout: float = TIMEOUT,
+        error: type[ApiError] = ApiError,
     ) -> None:
+        self.error = error
         self.endpoint = endpoint
         self.name = name
         self.transcript = transcript
@@ -73,10 +80,10 @@ class Api:
             extra = {}
         try:
             self._client = pylxd.Client(endpoint=endpoint, project=project, timeout=timeout, **extra)
-        except (pylxd.exceptions.ClientConnectionFailed, requests.RequestException, OSError) as error:
-            raise ApiError(f"{name} does not answer at {endpoint}: {_short(error)}") from error
-        except pylxd.exceptions.LXDAPIException as error:
-            raise ApiError(f"{name} at {endpoint}: {error}") from error
+        except (pylxd.exceptions.ClientConnectionFailed, requests.RequestException, OSError) as failure:
+            raise error(f"{name} does not answer at {endpoint}: {_short(failure)}") from failure
+        except pylxd.exceptions.LXDAPIException as failure:
+            raise error(f"{name} at {endpoint}: {failure}") from failure
         self.session = self._client.api.session
 
     def close(self) -> None:
@@ -121,7 +128,7 @@ class Api:
                 is_api=False, timeout=self.timeout, **({"params": params} if params else {})
             )
         except (pylxd.exceptions.LXDAPIException, requests.RequestException, OSError) as error:
-            raise _api_error(self.name, "GET", path, error) from error
+            raise self._error("GET", path, error) from error
         return bytes(response.content)
 
     def upload(
@@ -166,11 +173,11 @@ class Api:
                     answer = self._finish(answer["operation"], timeout)
                     step["status"] = answer["metadata"]["status_code"]
             except (pylxd.exceptions.LXDAPIException, requests.RequestException, OSError) as error:
-                raised = _api_error(self.name, method, path, error)
+                raised = self._error(method, path, error)
                 step["status"] = raised.status
                 raise raised from error
             except ValueError as error:
-                raise ApiError(f"{self.name}: {method} /1.0/{path} answered no JSON") from error
+                raise self.error(f"{self.name}: {method} /1.0/{path} answered no JSON") from error
             metadata = answer["metadata"]
             step["answer"] = shorten(json.dumps(metadata, ensure_ascii=False), ANSWER)
             return metadata
@@ -188,14 +195,13 @@ class Api:
         if done["status_code"] == requests.codes.ok:
             return answer
         if done["status_code"] < requests.codes.ok:
-            raise ApiError(f'{self.name}: operation "{done["description"]}" is not done after {limit} s')
-        raise ApiError(f'{self.name}: {done["description"]}: {done["err"]}', done["status_code"])
+            raise self.error(f'{self.name}: operation "{done["description"]}" is not done after {limit} s')
+        raise self.error(f'{self.name}: {done["description"]}: {done["err"]}', done["status_code"])
 
-
-def _api_error(name: str, method: str, path: str, error: Exception) -> ApiError:
-    response = getattr(error, "response", None)
-    status = response.status_code if isinstance(response, requests.Response) else 0
-    return ApiError(f"{name}: {method} /1.0/{path}: {_short(error)}", status)
+    def _error(self, method: str, path: str, error: Exception) -> ApiError:
+        response = getattr(error, "response", None)
+        status = response.status_code if isinstance(response, requests.Response) else 0
+        return self.error(f"{self.name}: {method} /1.0/{path}: {_short(error)}", status)
 
 
 def _short(error: Exception) -> str:

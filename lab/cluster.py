@@ -17,12 +17,11 @@ from lab.container import Container
 from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image
-from lab.machine import CommandTimeoutError
+from lab.machine import PORT, CommandTimeoutError
 from lab.member import CommandError, Member
 from lab.transcript import Transcript
 from lab.waiting import NotObservedError, eventually
 
-PORT = 8443
 ONLINE = 60.0
 JOIN = 90.0
 
@@ -141,7 +140,7 @@ class Cluster:
         chosen = member or self.members[0]
         if chosen.name not in self._clients:
             self._clients[chosen.name] = Api(
-                f"https://{chosen.address}:{PORT}",
+                chosen.machine.endpoint,
                 name=chosen.name,
                 transcript=self.transcript,
                 cert=self._certificate,

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 from typing import Any
+from urllib.parse import urlsplit
 
 from lab import preseeds
 from lab.api import ApiError
 from lab.errors import LabError
 from lab.host import MARK, NETWORK, POOL, Host, owner
 from lab.image import Image
-from lab.machine import CommandTimeoutError, Result
+from lab.machine import PORT, CommandTimeoutError, Result
 
 # How long a killed command may take to be gone, in seconds.
 GRACE = 5
 BOOT = 60.0
+# From which ports those are drawn that lead to members of a host elsewhere.
+FORWARDED = (20_000, 59_999)
 # What timeout(1) of coreutils returns when it had to end a command: by TERM, by KILL.
 TIMED_OUT = (124, 137)
 
@@ -40,6 +44,8 @@ class Container:
         self.image = image
         self.volume = f"{name}-state"
         self.address = host.reserve_address()
+        # The port of a host elsewhere that leads to the product's API; None where the bridge is here.
+        self._forwarded = None if host.local else random.randint(*FORWARDED)  # noqa: S311 - no secret
         # Whether it runs unless something that is not the scenario stopped it.
         self.should_run = False
 
@@ -81,6 +87,13 @@ class Container:
         self.host.delete_instance(self.name)
         self.host.delete_volume(self.volume)
         self.host.run.release(self.address)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the product's API, as it is reached from here."""
+        if self._forwarded is None:
+            return f"https://{self.address}:{PORT}"
+        return f"https://{urlsplit(self.host.where.endpoint).hostname}:{self._forwarded}"
 
     def running(self) -> bool:
         """Say whether the instance runs."""
@@ -173,6 +186,8 @@ class Container:
             network=NETWORK,
             volume=self.volume,
             state_dir=self.image.facts.state_dir,
+            forwarded=self._forwarded,
+            port=PORT,
         )
         self._lab("create", lambda: self.host.api.post("instances", body, timeout=120))
 

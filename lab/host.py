@@ -19,10 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from lab import state
-from lab.api import Api, ApiError
+from lab.api import Api, ApiError, HostApiError
 from lab.errors import LabError, UsageError
 from lab.private import PrivateServer, daemon_binary
 from lab.transcript import Transcript
@@ -138,6 +137,7 @@ class Host:
             "transcript": transcript,
             "cert": where.cert,
             "server_cert": where.server_cert,
+            "error": HostApiError,
         }
         try:
             self.server = Api(where.endpoint, **options)
@@ -159,10 +159,8 @@ class Host:
 
     @property
     def local(self) -> bool:
-        """Whether the host is this machine."""
-        return not self.where.endpoint.startswith("https://") or urlsplit(
-            self.where.endpoint
-        ).hostname in ("localhost", "127.0.0.1", "::1", socket.gethostname())
+        """Whether the host is this machine, so that its bridge can be reached from here."""
+        return not self.where.endpoint.startswith("https://")
 
     def describe(self) -> str:
         """Return the host in a few words: ``private incus 6.0.4``."""
@@ -250,12 +248,15 @@ class Host:
             self.server.post("storage-pools", {**body, "driver": "dir"})
 
     def _used_subnets(self) -> list[ipaddress.IPv4Network]:
-        used = []
+        used = local_subnets() if self.local else []
         for network in self.server.get("networks", recursion=1):
-            with contextlib.suppress(ValueError):
-                address = (network.get("config") or {}).get("ipv4.address", "")
-                used.append(ipaddress.IPv4Interface(address).network)
-        return used + (local_subnets() if self.local else [])
+            # Also interfaces that the server does not manage: a host elsewhere has routes of its own.
+            state_now = self.server.get(f"networks/{network['name']}/state")
+            for address in state_now.get("addresses") or []:
+                if address["family"] == "inet":
+                    found = ipaddress.IPv4Interface(f"{address['address']}/{address['netmask']}")
+                    used.append(found.network)
+        return used
 
     # Images
 

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from lab.image import Image
 
+# Where a product's API listens on a member.
+PORT = 8443
+
 
 class CommandTimeoutError(Exception):
     """A command in a member was still running when its time was up, and was killed."""
@@ -34,6 +37,10 @@ class Machine(Protocol):
     substrate: str
     image: Image
     should_run: bool
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the product's API on the machine, as it is reached from here."""
 
     def create(self) -> None:
         """Make the machine from its image, its product's state on a volume of its own."""

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_not_result
+from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_not_result
 from tenacity.stop import stop_after_delay
 from tenacity.wait import wait_fixed
 
 from lab.api import ApiError
+from lab.errors import LabError
 
 T = TypeVar("T")
 
@@ -47,10 +48,14 @@ def eventually(
     return Retrying(
         stop=stop_after_delay(within),
         wait=wait_fixed(every),
-        retry=retry_if_exception_type((AssertionError, ApiError))
+        retry=retry_if_exception(_may_pass)
         | retry_if_not_result(lambda seen: bool(until(seen))),
         retry_error_callback=give_up,
     )(probe)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, AssertionError | ApiError) and not isinstance(error, LabError)
 
 
 def _name(probe: Callable[..., object]) -> str:
