@@ -256,6 +256,10 @@ class Host:
                 if address["family"] == "inet":
                     found = ipaddress.IPv4Interface(f"{address['address']}/{address['netmask']}")
                     used.append(found.network)
+        # Servers do not tell of every interface; where they listen they have an address.
+        for listening in self.facts["environment"].get("addresses") or []:
+            with contextlib.suppress(ValueError):
+                used.append(ipaddress.IPv4Network(listening.rpartition(":")[0]))
         return used
 
     # Images
