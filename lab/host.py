@@ -200,6 +200,11 @@ class Host:
             self._make_pool()
         network = self._network()
         if network is None:
+            if self.local and Path(f"/sys/class/net/{NETWORK}").exists():
+                raise LabError(
+                    f"an interface {NETWORK} is on this machine that {self.describe()} knows nothing of; "
+                    f"if no other lab uses it: ip link delete {NETWORK}"
+                )
             subnet = free_subnet(self._used_subnets())
             self.server.post(
                 "networks",
