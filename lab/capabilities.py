@@ -7,14 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Capability:
-    """Something that not every substrate has; ``why_not`` completes "... is missing: "."""
+    """Something that not every substrate has; ``why_not`` completes "... is missing: ".
+
+    Where a substrate has it on some hosts only, ``probe`` is a shell command that succeeds in a member
+    that has it.
+    """
 
     substrates: frozenset[str]
     why_not: str
+    probe: str | None = None
 
 
 CAPABILITIES: dict[str, Capability] = {
     "container-instances": Capability(frozenset({"container", "vm"}), ""),
+    # Without the controller a limit is accepted and silently not applied, on sound builds too.
+    "cpu-limits": Capability(
+        frozenset({"container", "vm"}),
+        "members on this host have no cpuset controller (cgroup2 without it, or held by its first kind)",
+        probe="grep -qw cpuset /sys/fs/cgroup/cgroup.controllers",
+    ),
     "vm-instances": Capability(
         frozenset({"vm"}), "a nested container has no KVM and no vhost_vsock; it takes the vm substrate"
     ),
@@ -30,3 +41,8 @@ def missing(names: tuple[str, ...], substrate: str) -> str | None:
         if substrate not in CAPABILITIES[name].substrates:
             return f"{name}: {CAPABILITIES[name].why_not}"
     return None
+
+
+def probes(names: tuple[str, ...]) -> dict[str, str]:
+    """Return, by the name of the capability, what decides in a member whether it has it."""
+    return {name: probe for name in names if (probe := CAPABILITIES[name].probe)}

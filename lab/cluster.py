@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from lab import preseeds
@@ -23,6 +24,8 @@ from lab.transcript import Transcript
 from lab.waiting import NotObservedError, eventually
 
 ONLINE = 60.0
+# Evacuating and restoring stop and start instances, each with a limit of the product's own.
+MOVE = 120.0
 JOIN = 90.0
 
 _numbers = itertools.count(1)
@@ -91,12 +94,7 @@ class Cluster:
 
     def trust(self, member: Member) -> None:
         """Make the cluster of ``member`` trust this process's client certificate."""
-        certificate = self._certificate[0].read_text()
-        body = {
-            "name": "clusterproof",
-            "type": "client",
-            "certificate": "".join(certificate.strip().splitlines()[1:-1]),
-        }
+        body = {"name": "clusterproof", "type": "client", "certificate": _body(self._certificate)}
         member.client("query", "--request", "POST", "--data", json.dumps(body), "/1.0/certificates")
         state_dir = member.facts.state_dir
         found = member.run(f"cat {state_dir}/cluster.crt 2>/dev/null || cat {state_dir}/server.crt", check=True)
@@ -148,6 +146,22 @@ class Cluster:
             )
         return self._clients[chosen.name]
 
+    def restricted_client(self, project: str, member: Member | None = None) -> Api:
+        """Return the product's API for a new client that is restricted to ``project``."""
+        chosen = member or self.members[0]
+        name = f"{self._prefix}-restricted"
+        pair = make_certificate(self.host.run.folder, name)
+        body = {"name": name, "type": "client", "certificate": _body(pair)}
+        self.client(chosen).post("certificates", {**body, "restricted": True, "projects": [project]})
+        self._clients[name] = Api(
+            f"https://{chosen.address}:{PORT}",
+            name=f"{chosen.name}, restricted to {project}",
+            transcript=self.transcript,
+            cert=pair,
+            server_cert=self._server_certificate,
+        )
+        return self._clients[name]
+
     def leader(self, asked: Member | None = None) -> Member:
         """Return the member that leads the database, as ``asked`` sees it."""
         for entry in self.client(asked).get("cluster/members", recursion=1):
@@ -174,6 +188,18 @@ class Cluster:
             within=within,
             what=f"{', '.join(names)} Online",
         )
+
+    def evacuate(self, member: Member, mode: str = "") -> None:
+        """Evacuate ``member``, as it is asked itself. Raises ApiError with the product's own words."""
+        self._set_state(member, "evacuate", mode)
+
+    def restore(self, member: Member, mode: str = "") -> None:
+        """Bring ``member`` back after it was evacuated. Raises ApiError with the product's own words."""
+        self._set_state(member, "restore", mode)
+
+    def _set_state(self, member: Member, action: str, mode: str) -> None:
+        body = {"action": action, **({"mode": mode} if mode else {})}
+        self.client(member).post(f"cluster/members/{member.name}/state", body, timeout=MOVE)
 
     # Changing builds
 
@@ -220,6 +246,11 @@ class Cluster:
         members, self.members = self.members, []
         with self.transcript.step("lab", "host", "remove the cluster"):
             _at_once(members, lambda member: member.machine.destroy())
+
+
+def _body(pair: tuple[Path, Path]) -> str:
+    """Return a PEM certificate as the API wants it: its lines joined, without head and foot."""
+    return "".join(pair[0].read_text().strip().splitlines()[1:-1])
 
 
 def _make(member: Member) -> None:
