@@ -200,26 +200,7 @@ class Host:
             self._make_pool()
         network = self._network()
         if network is None:
-            if self.local and Path(f"/sys/class/net/{NETWORK}").exists():
-                raise LabError(
-                    f"an interface {NETWORK} is on this machine that {self.describe()} knows nothing of; "
-                    f"if no other lab uses it: ip link delete {NETWORK}"
-                )
-            subnet = free_subnet(self._used_subnets())
-            self.server.post(
-                "networks",
-                {
-                    "name": NETWORK,
-                    "type": "bridge",
-                    "description": "members of clusterproof",
-                    "config": {
-                        "ipv4.address": str(subnet),
-                        "ipv4.nat": "true",
-                        "ipv6.address": "none",
-                        MARK: "true",
-                    },
-                },
-            )
+            self._make_network()
             network = self._network() or {}
         if network.get("config", {}).get(MARK) != "true":
             raise LabError(
@@ -227,6 +208,24 @@ class Host:
                 "rename or remove it"
             )
         self.gateway = ipaddress.ip_interface(network["config"]["ipv4.address"])
+
+    def _make_network(self) -> None:
+        config = {
+            "ipv4.address": str(free_subnet(self._used_subnets())),
+            "ipv4.nat": "true",
+            "ipv6.address": "none",
+            MARK: "true",
+        }
+        body = {"name": NETWORK, "type": "bridge", "description": "members of clusterproof"}
+        try:
+            self.server.post("networks", {**body, "config": config})
+        except ApiError as error:
+            if "already exists" not in str(error):
+                raise
+            raise LabError(
+                f"an interface {NETWORK} is on the lab host that {self.describe()} knows nothing of; "
+                f"if no other lab uses it: ip link delete {NETWORK}"
+            ) from error
 
     def _network(self) -> dict[str, Any] | None:
         try:
