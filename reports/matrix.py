@@ -14,7 +14,7 @@ from reports.history import History, Past, Proof
 from reports.ledger import Issue
 from reports.repeats import Repeats, repeats
 from reports.results import FILENAME, Cell
-from reports.verdicts import ROLES, Observation, Role, Verdict
+from reports.verdicts import ROLES, Observation, Role, Verdict, expect
 
 FORMAT = 1
 NAMES = {"lxd": "LXD", "incus": "Incus"}  # as their makers write them
@@ -80,8 +80,9 @@ class Scenario(_Part):
 
     ``evidence`` is a folder relative to the run's. ``repeats`` counts the verdicts of all its
     results, the newest among them; ``stands`` is the one that counts, which is an earlier
-    unexpected one where the newest is better. ``previous`` is the verdict of an earlier run,
-    ``runs`` and ``flips`` are counted over all history; None without history.
+    unexpected one where the newest is better. ``expects_now`` is what the ledger expects now, where
+    that is not what the verdict was judged by; nothing is judged again. ``previous`` is the verdict
+    of an earlier run, ``runs`` and ``flips`` are counted over all history; None without history.
     """
 
     scenario: str
@@ -99,6 +100,7 @@ class Scenario(_Part):
     started: datetime
     evidence: str | None
     repeats: dict[Verdict, int]
+    expects_now: Expectation | None = None
     previous: Verdict | None = None
     runs: int | None = None
     flips: int | None = None
@@ -142,6 +144,18 @@ class Matrix(_Part):
     rows: tuple[Row, ...]
     cells: dict[str, dict[str, Meeting]]
 
+    def row(self, issue: str) -> Row:
+        """Return the row of ``issue``, which results exist of."""
+        return next(row for row in self.rows if row.id == issue)
+
+    def scenario(self, cell: Cell) -> Scenario:
+        """Return what is said of ``cell`` and its repeats."""
+        of_build = self.cells[cell.issue][_column_id(cell.build)].scenarios
+        wanted = (cell.scenario, cell.role, cell.substrate, _peer(cell))
+        return next(
+            one for one in of_build if (one.scenario, one.role, one.substrate, _peer(one)) == wanted
+        )
+
     def json_text(self) -> str:
         """Return the text of ``matrix.json``, the same for the same input."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
@@ -166,7 +180,8 @@ def build_matrix(
     for group in groups.values():
         cell = group.newest
         of_issue = meetings.setdefault(cell.issue, {})
-        of_issue.setdefault(_column_id(cell.build), []).append(_scenario(group, history))
+        scenario = _scenario(group, ledger.get(cell.issue), history)
+        of_issue.setdefault(_column_id(cell.build), []).append(scenario)
     rows = [_row(issue, ledger.get(issue), history) for issue in meetings]
     rows.sort(key=lambda row: (not row.documented, row.area, row.id))
     counts = Counter(group.standing.verdict for group in groups.values())
@@ -227,7 +242,7 @@ def _runs(cells: Iterable[Cell]) -> tuple[Run, ...]:
     )
 
 
-def _scenario(group: Repeats, history: History | None) -> Scenario:
+def _scenario(group: Repeats, issue: Issue | None, history: History | None) -> Scenario:
     cell, stands = group.newest, group.standing.verdict
     return Scenario(
         scenario=cell.scenario,
@@ -245,10 +260,21 @@ def _scenario(group: Repeats, history: History | None) -> Scenario:
         started=cell.started,
         evidence=cell.evidence,
         repeats=group.verdicts,
+        expects_now=_expects_now(cell, issue),
         previous=history.previous(cell) if history else None,
         runs=history.runs(cell.key) if history else None,
         flips=history.flips(cell.key) if history else None,
     )
+
+
+def _expects_now(cell: Cell, issue: Issue | None) -> Expectation | None:
+    """Return what the ledger expects of ``cell`` now, where that has changed since it was judged."""
+    if issue is None:
+        return None
+    now = expect(issue.expects(cell.build), cell.role)
+    # A scenario may not apply for reasons of its own, of which the ledger says nothing.
+    known = cell.expectation is not Expectation.NOT_APPLICABLE
+    return now if known and now is not cell.expectation else None
 
 
 def _meeting(scenarios: list[Scenario]) -> Meeting:
@@ -268,8 +294,8 @@ def _meeting(scenarios: list[Scenario]) -> Meeting:
     )
 
 
-def _peer(scenario: Scenario) -> str:
-    return _column_id(scenario.peer) if scenario.peer else ""
+def _peer(one: Scenario | Cell) -> str:
+    return _column_id(one.peer) if one.peer else ""
 
 
 def _row(issue_id: str, issue: Issue | None, history: History | None) -> Row:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from builds import Build, Range
-from reports.matrix import NAMES, Column, Matrix, Meeting
+from reports.matrix import NAMES, Column, Matrix, Meeting, Scenario
+from reports.text import plain
 from reports.verdicts import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -24,21 +26,6 @@ def page(matrix: Matrix, base: str = "") -> str:
     Every text is escaped, links lead to http(s) addresses and to evidence only, and the page loads
     nothing.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "anchor": anchor,
-        "bounds": bounds,
-        "day": day,
-        "duration": duration,
-        "short": short,
-    }
-    environment.tests["web"] = is_web
 
     def index(evidence: str) -> str:
         return index_of(evidence, base)
@@ -56,15 +43,55 @@ def page(matrix: Matrix, base: str = "") -> str:
             if column.id in meetings and meetings[column.id].verdict is Verdict.NOT_APPLICABLE
         ]
 
-    return environment.get_template("matrix.html").render(
-        matrix=matrix,
-        Verdict=Verdict,
-        names=NAMES,
-        index=index,
-        target=target,
-        apart_from=apart_from,
-        grouped=_grouped(matrix),
+    def moved_on(issue: str) -> list[tuple[Column, Scenario]]:
+        meetings = matrix.cells[issue]
+        return [
+            (column, one)
+            for column in matrix.columns
+            if column.id in meetings
+            for one in meetings[column.id].scenarios
+            if one.expects_now
+        ]
+
+    return (
+        templates()
+        .get_template("matrix.html")
+        .render(
+            matrix=matrix,
+            Verdict=Verdict,
+            names=NAMES,
+            index=index,
+            target=target,
+            apart_from=apart_from,
+            moved_on=moved_on,
+            grouped=_grouped(matrix),
+        )
     )
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates of all pages; every text they are given is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "anchor": anchor,
+        "bounds": bounds,
+        "clock": clock,
+        "day": day,
+        "duration": duration,
+        "lasted": lasted,
+        "plain": plain,
+        "short": short,
+        "size": size,
+    }
+    environment.tests["web"] = is_web
+    return environment
 
 
 def is_web(address: str) -> bool:
@@ -113,6 +140,28 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), int(_MINUTE))
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def lasted(seconds: float) -> str:
+    """Return ``seconds`` of a step: 9 ms, 1.4 s, 12 s, 3 min 05 s."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration(seconds)
+
+
+def clock(seconds: float) -> str:
+    """Return ``seconds`` since a start as minutes and seconds: 0:21.4, 12:03.0."""
+    sign, tenths = "-" if seconds < 0 else "", round(abs(seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    return f"{sign}{minutes}:{rest // 10:02d}.{rest % 10}"
+
+
+def size(count: int) -> str:
+    """Return ``count`` bytes to a precision that helps: 612 B, 36 kB, 1.2 MB."""
+    amount, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if amount < 999.5:  # noqa: PLR2004 (what is shown as 1000 is one of the next unit)
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.1f} {unit}" if unit != "B" and amount < 9.95 else f"{amount:.0f} {unit}"  # noqa: PLR2004
 
 
 def day(time: datetime) -> str:

@@ -1,4 +1,4 @@
-"""What is made of a run's results at its end: history, ``matrix.json`` and ``matrix.html``."""
+"""What is made of a run's results at its end: history, ``matrix.json`` and the pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from reports.evidence import INDEX, cell_page, folders
 from reports.history import History, HistoryError
 from reports.ledger import Issue
 from reports.matrix import Matrix, build_matrix
@@ -36,12 +37,12 @@ def publish(
     *,
     html: Path | None = None,
 ) -> Published:
-    """Record the results of ``run_dir`` in the history and write its matrix beside them.
+    """Record the results of ``run_dir`` in the history and write its matrix and its cells' pages.
 
     The history is ``history_path``, by default ``history.sqlite`` beside the run's folder; one
-    that cannot be used becomes a problem, and the matrix is written without it. ``html`` puts the
-    page elsewhere. May be repeated. Raises FileNotFoundError where the run has no results, OSError
-    where the matrix cannot be written.
+    that cannot be used becomes a problem, and the matrix is written without it; so does a cell's
+    page that cannot be written. ``html`` puts the matrix's page elsewhere. May be repeated. Raises
+    FileNotFoundError where the run has no results, OSError where the matrix cannot be written.
     """
     cells, unread = read(run_dir / FILENAME)
     problems = list(unread)
@@ -54,10 +55,26 @@ def publish(
         problems.append(str(error))
         matrix = build_matrix(cells, ledger, problems=problems)
     html = html or run_dir / "matrix.html"
+    if pageless := _write_cells(run_dir, cells, matrix, html):
+        problems += pageless
+        source = matrix.generated_from.model_copy(update={"problems": tuple(problems)})
+        matrix = matrix.model_copy(update={"generated_from": source})
     base = Path(os.path.relpath(run_dir.resolve(), html.parent.resolve())).as_posix()
     _write(run_dir / "matrix.json", matrix.json_text())
     _write(html, page(matrix, "" if base == "." else base))
     return Published(cells=cells, unread=unread, problems=problems, matrix=matrix, html=html)
+
+
+def _write_cells(run_dir: Path, cells: list[Cell], matrix: Matrix, html: Path) -> list[str]:
+    """Write the page of every cell that has an evidence folder; return what could not be written."""
+    problems = []
+    for folder, results in folders(run_dir, cells).items():
+        try:
+            _write(folder / INDEX, cell_page(folder, results, matrix, html))
+        except OSError as error:
+            shown = folder.relative_to(run_dir.resolve())
+            problems.append(f'no page for "{shown}": {error.strerror}')
+    return problems
 
 
 def _write(path: Path, text: str) -> None:
