@@ -86,6 +86,10 @@ class Cluster:
         finally:
             self.phases["cluster"] += time.monotonic() - began
 
+    def set_up(self, member: Member) -> None:
+        """Make ``member`` a server of its own, in no cluster yet."""
+        self._init(member, preseeds.render("standalone", address=f"{member.address}:{PORT}"))
+
     def bootstrap(self, member: Member) -> None:
         """Make ``member`` a cluster of one, and this process's certificate trusted by it."""
         seed = preseeds.render("bootstrap", name=member.name, address=f"{member.address}:{PORT}")
