@@ -6,7 +6,7 @@ import base64
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,16 @@ class Cluster:
             _at_once(made, _make)
         self.phases["members"] += time.monotonic() - began
         return made
+
+    def resume(self, machines: Mapping[str, tuple[str, str]], image: Image) -> None:
+        """Take over running members that another process made and left standing.
+
+        ``machines`` has by member's name the machine's name and address.
+        """
+        for name, (machine, address) in machines.items():
+            found = Member(name, Container(self.host, machine, image, address), self.transcript)
+            found.machine.should_run = True
+            self.members.append(found)
 
     def form(self, members: list[Member] | None = None) -> None:
         """Make a cluster of all members: the first is bootstrapped, the others join one by one.

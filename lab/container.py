@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from lab.errors import LabError
 from lab.host import MARK, NETWORK, POOL, Host, owner
 from lab.image import Image
 from lab.machine import PORT, CommandTimeoutError, Result
+from lab.redaction import redact
 
 # How long a killed command may take to be gone, in seconds.
 GRACE = 5
@@ -38,12 +40,12 @@ class Container:
 
     substrate = "container"
 
-    def __init__(self, host: Host, name: str, image: Image) -> None:
+    def __init__(self, host: Host, name: str, image: Image, address: str | None = None) -> None:
         self.host = host
         self.name = name
         self.image = image
         self.volume = f"{name}-state"
-        self.address = host.reserve_address()
+        self.address = address or host.reserve_address()
         # The port of a host elsewhere that leads to the product's API; None where the bridge is here.
         self._forwarded = None if host.local else random.randint(*FORWARDED)  # noqa: S311 - no secret
         # Whether it runs unless something that is not the scenario stopped it.
@@ -66,9 +68,11 @@ class Container:
         self._state("start", timeout=BOOT)
         self.should_run = True
         try:
-            self.execute(["sh", "-c", BOOTED], timeout=BOOT)
+            booted = self.execute(["sh", "-c", BOOTED], timeout=BOOT)
         except CommandTimeoutError as error:
             raise LabError(f"member {self.name} did not boot within {BOOT:g} s") from error
+        if not booted.ok:
+            raise LabError(f"member {self.name} did not boot: {booted.stderr.strip() or booted.rc}")
 
     def stop(self, *, force: bool = False, timeout: float = 60) -> None:
         """Shut the instance down, or kill it with ``force``."""
@@ -110,6 +114,7 @@ class Container:
             path = f"/run/clusterproof-stdin-{next(_stdin_numbers)}"
             self.write(path, stdin, 0o600)
             command = ["sh", "-c", 'file=$1; shift; exec "$@" < "$file"', "sh", path, *command]
+        began = time.monotonic()
         try:
             answer = self.host.api.post(
                 f"instances/{self.name}/exec",
@@ -128,14 +133,17 @@ class Container:
                 if words in str(error):
                     return Result(rc, "", f"{argv[0]}: {words.lower()}")
             raise LabError(f"cannot run a command in member {self.name}: {error}") from error
+        lasted = time.monotonic() - began
         output = {
             stream: self._lab("read the output of", lambda path=path: self._recorded(path))
             for stream, path in answer["output"].items()
         }
-        if answer["return"] in TIMED_OUT:
+        # A command may end with the same status by itself, but not so late.
+        if answer["return"] in TIMED_OUT and lasted >= timeout:
+            said = redact(output["1"] + output["2"])[-500:]
             raise CommandTimeoutError(
-                f"{self.name}: {' '.join(argv)!r} was still running after {timeout:g} s; "
-                f"so far: {(output['1'] + output['2'])[-500:]!r}"
+                f"{self.name}: {redact(' '.join(argv))!r} was still running after {timeout:g} s; "
+                f"so far: {said!r}"
             )
         return Result(answer["return"], output["1"], output["2"])
 

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lab import state
 from lab.api import Api, ApiError, HostApiError
@@ -101,6 +102,8 @@ def _named(wanted: str) -> Where:
         if not path.exists():
             raise LabError(f"lab host {path}: there is no such socket; is the server running?")
         return Where(str(path))
+    if not _is_server(wanted):
+        raise UsageError(f'lab host "{wanted}" is no https URL of a server; write it like https://server:8443')
     cert, key = os.environ.get("LAB_HOST_CERT"), os.environ.get("LAB_HOST_KEY")
     if cert and key:
         pair = (Path(cert), Path(key))
@@ -120,6 +123,14 @@ def _named(wanted: str) -> Where:
     if server and not Path(server).is_file():
         raise UsageError(f"LAB_HOST_SERVER_CERT: there is no file {server}")
     return Where(wanted, cert=pair, server_cert=Path(server) if server else None)
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 class Host:
@@ -147,8 +158,8 @@ class Host:
             raise LabError(f"lab host: {error}; check --lab-host and that the server runs") from error
         if self.facts.get("auth") != "trusted":
             raise LabError(
-                f"lab host {where.endpoint} does not trust this client; add its certificate "
-                f"with: {self.client} config trust add-certificate CLIENT.crt"
+                f"lab host {where.endpoint} does not trust this client; add its certificate there, with "
+                "incus config trust add-certificate CLIENT.crt or lxc config trust add CLIENT.crt"
             )
         self.gateway = ipaddress.ip_interface("0.0.0.0/0")
 
@@ -182,7 +193,8 @@ class Host:
                 raise LabError(f"lab host {self.describe()}: {error}") from error
 
     def _prepare(self) -> None:
-        if not _has(self.server, f"projects/{PROJECT}"):
+        project = self._ours(f"projects/{PROJECT}")
+        if project is None:
             self.server.post(
                 "projects",
                 {
@@ -196,17 +208,12 @@ class Host:
                     },
                 },
             )
-        if not _has(self.server, f"storage-pools/{POOL}"):
+        if self._ours(f"storage-pools/{POOL}") is None:
             self._make_pool()
-        network = self._network()
+        network = self._ours(f"networks/{NETWORK}")
         if network is None:
             self._make_network()
-            network = self._network() or {}
-        if network.get("config", {}).get(MARK) != "true":
-            raise LabError(
-                f"the lab host has a network {NETWORK} that clusterproof did not make; "
-                "rename or remove it"
-            )
+            network = self.server.get(f"networks/{NETWORK}")
         self.gateway = ipaddress.ip_interface(network["config"]["ipv4.address"])
 
     def _make_network(self) -> None:
@@ -227,14 +234,28 @@ class Host:
                 f"if no other lab uses it: ip link delete {NETWORK}"
             ) from error
 
-    def _network(self) -> dict[str, Any] | None:
+    def _ours(self, path: str) -> dict[str, Any] | None:
+        """Return the lab's own thing at ``path``, None where there is none.
+
+        Raises LabError where it is somebody else's.
+        """
+        found = self._found(path)
+        if found is not None and not _is_marked(found):
+            kind = path.partition("/")[0].replace("-", " ").removesuffix("s").removeprefix("storage ")
+            raise LabError(
+                f"the lab host has a {kind} {path.rpartition('/')[2]} that clusterproof did not make; "
+                "rename or remove it"
+            )
+        return found
+
+    def _found(self, path: str) -> dict[str, Any] | None:
         try:
-            network: dict[str, Any] = self.server.get(f"networks/{NETWORK}")
+            found: dict[str, Any] = self.server.get(path)
         except ApiError as error:
             if error.status == 404:  # noqa: PLR2004 - HTTP's own number
                 return None
             raise
-        return network
+        return found
 
     def _make_pool(self) -> None:
         body = {"name": POOL, "description": "members of clusterproof", "config": {MARK: "true"}}
@@ -254,8 +275,11 @@ class Host:
     def _used_subnets(self) -> list[ipaddress.IPv4Network]:
         used = local_subnets() if self.local else []
         for network in self.server.get("networks", recursion=1):
+            with contextlib.suppress(ValueError):
+                address = (network.get("config") or {}).get("ipv4.address", "")
+                used.append(ipaddress.IPv4Interface(address).network)
             # Also interfaces that the server does not manage: a host elsewhere has routes of its own.
-            state_now = self.server.get(f"networks/{network['name']}/state")
+            state_now = self._found(f"networks/{network['name']}/state") or {}
             for address in state_now.get("addresses") or []:
                 if address["family"] == "inet":
                     found = ipaddress.IPv4Interface(f"{address['address']}/{address['netmask']}")
@@ -356,15 +380,22 @@ class Host:
 
     def sweep(self) -> list[str]:
         """Delete what dead runs of this machine left; return a line for each."""
-        swept = []
+        swept, kept = [], []
         known = {run.id for run in state.Run.known()}
         for run_id in sorted(self.runs() | known):
             run = state.Run(run_id)
-            if run_id != self.run.id and not run.alive():
+            if run_id == self.run.id or run.alive():
+                continue
+            try:
                 count = self.delete_run(run_id)
-                run.forget()
-                if count:
-                    swept.append(f"run {run_id}: {count} instances and volumes deleted")
+            except LabError as error:
+                kept.append(str(error))
+                continue
+            run.forget()
+            if count:
+                swept.append(f"run {run_id}: {count} instances and volumes deleted")
+        if kept:
+            raise LabError("not everything could be swept: " + "; ".join(kept))
         return swept
 
     def idle(self) -> bool:
@@ -375,15 +406,13 @@ class Host:
     def dismantle(self) -> None:
         """Remove the lab's images, bridge, pool and project; nothing of anybody else is touched."""
         try:
-            if not _has(self.server, f"projects/{PROJECT}"):
-                return
-            for image in self.api.get("images", recursion=1):
-                self.api.delete(f"images/{image['fingerprint']}", timeout=60)
-            if (network := self._network()) and network["config"].get(MARK) == "true":
-                self.server.delete(f"networks/{NETWORK}")
-            if _has(self.server, f"storage-pools/{POOL}"):
-                self.server.delete(f"storage-pools/{POOL}", timeout=120)
-            self.server.delete(f"projects/{PROJECT}")
+            paths = (f"networks/{NETWORK}", f"storage-pools/{POOL}", f"projects/{PROJECT}")
+            ours = [path for path in paths if (found := self._found(path)) and _is_marked(found)]
+            if paths[-1] in ours:
+                for image in self.api.get("images", recursion=1):
+                    self.api.delete(f"images/{image['fingerprint']}", timeout=60)
+            for path in ours:
+                self.server.delete(path, timeout=120)
         except ApiError as error:
             raise LabError(f"cannot dismantle the lab on {self.describe()}: {error}") from error
 
@@ -439,6 +468,10 @@ def free_subnet(used: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Interfac
         "no private subnet is free for the lab's bridge: every part of 10.176.0.0/12 is routed; "
         f"make a bridge {NETWORK} by hand with {MARK}=true"
     )
+
+
+def _is_marked(found: dict[str, Any]) -> bool:
+    return (found.get("config") or {}).get(MARK) == "true"
 
 
 def _has(api: Api, path: str) -> bool:

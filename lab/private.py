@@ -111,11 +111,16 @@ class PrivateServer:
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin:{binary.parent}",
         }
         output = state.folder() / "host.out"
-        with output.open("wb") as out:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
-                cwd="/", start_new_session=True,
-            )  # fmt: skip
+        try:
+            with output.open("wb") as out:
+                process = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
+                    cwd="/", start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            raise LabError(
+                f"a private incusd cannot be started: {error.filename}: {error.strerror}; run lab/bootstrap"
+            ) from error
         self._pid_file.write_text(f"{process.pid} {_started(process.pid)}")
         try:
             eventually(
@@ -150,21 +155,23 @@ class PrivateServer:
     def _survivors(self) -> list[int]:
         """Return the processes that an earlier daemon of this folder left behind.
 
-        They are known by the folder in their command line: monitors of members, dnsmasq, proxies. A
-        member's first process is named by its monitor's child.
+        They are known by their own name and the folder in their command line, so that somebody who
+        looks at one of its files is left alone. A member's first process is its monitor's child.
         """
+        monitor = f"[lxc monitor] {self.folder}/".encode()
         mark = f"{self.folder}/".encode()
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 line = _read(entry / "cmdline")
-                if mark in line and (b"[lxc monitor]" in line or b"dnsmasq" in line or b"incusd" in line):
+                name = line.partition(b"\0")[0].rpartition(b"/")[2]
+                if line.startswith(monitor) or (mark in line and name in (b"incusd", b"dnsmasq")):
                     found += [int(entry.name), *_children(int(entry.name))]
         return found
 
     def _survivor(self) -> int | None:
         """Return a surviving monitor, whose mount namespace is the earlier daemon's."""
-        return next((p for p in self._survivors() if b"[lxc monitor]" in _cmdline(p)), None)
+        return next((p for p in self._survivors() if _cmdline(p).startswith(b"[lxc monitor]")), None)
 
 
 def _cgroups() -> str:

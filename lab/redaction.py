@@ -6,21 +6,30 @@ import re
 
 MARK = "[redacted]"
 
-# What a secret looks like in LXD's and Incus's own output; group 1 is kept.
+_KEY = r"""[\w.-]*(?:secret|password|trust_token|cluster_token)[\w.-]*"""
+
+# What a secret looks like in LXD's and Incus's own output; the group "kept" stays.
 _PATTERNS = (
-    re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:(?=-----END)|\Z)", re.DOTALL),
-    # Join and trust tokens are base64 of a JSON object, so they begin with {" in base64.
-    re.compile(r"()\beyJ[A-Za-z0-9+/_-]{20,}={0,2}"),
     re.compile(
-        r"""((?:["']?\b(?:secret|trust_token|trust_password|cluster_token|cluster_password|password)\b["']?|"""
-        r"""core\.trust_password)\s*[:=]\s*["']?)(?!\[redacted\])[^\s"',}\\]{4,}""",
-        re.IGNORECASE,
+        r"(?P<kept>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?!\[redacted\]).*?(?:(?=-----END)|\Z)", re.DOTALL
     ),
+    # Join and trust tokens are base64 of a JSON object, so they begin with {" in base64.
+    re.compile(r"(?P<kept>)eyJ[A-Za-z0-9+/_-]{20,}={0,2}"),
+    # Quoted, whatever quotes it: "secret": "x", \\"secret\\":\\"x\\", 'core.trust_password','x'.
+    re.compile(
+        rf"""(?P<kept>{_KEY}\\?["']?\s*[:=,]\s*(?P<quote>\\?["']))(?!\[redacted\])"""
+        r"""(?:(?!(?P=quote)).)+?(?=(?P=quote)|$)""",
+        re.IGNORECASE | re.MULTILINE,
+    ),
+    re.compile(
+        rf"""(?P<kept>{_KEY}\\?["']?\s*[:=]\s*)(?!\[redacted\])[^\s"',;{{}}\[\]\\]{{4,}}""", re.IGNORECASE
+    ),
+    re.compile(r"(?P<kept>core\.trust_password\s+)(?!\[redacted\])[^\s\"',:=]+"),
 )
 
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret replaced by ``[redacted]``; applying it twice changes nothing."""
     for pattern in _PATTERNS:
-        text = pattern.sub(rf"\g<1>{MARK}", text)
+        text = pattern.sub(rf"\g<kept>{MARK}", text)
     return text

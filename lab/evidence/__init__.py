@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -28,13 +29,11 @@ def collect(cluster: Cluster, folder: Path) -> None:
     with ThreadPoolExecutor(len(members)) as pool:
         list(pool.map(lambda member: _collect(member, folder / member.name), members))
     for member, logs in cluster.past_logs.items():
-        (folder / member).mkdir(parents=True, exist_ok=True)
         for number, log in enumerate(logs, 1):
             _write(folder / member / f"daemon-before-change-{number}.log", log.encode())
 
 
 def _collect(member: Member, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     facts = member.facts
     environment = {
         "PRODUCT": facts.name,
@@ -53,13 +52,16 @@ def _collect(member: Member, folder: Path) -> None:
         machine.execute(["env", *assignments, f"{_INSIDE}.sh", _INSIDE], timeout=90)
         with tarfile.open(fileobj=io.BytesIO(machine.read(f"{_INSIDE}.tar"))) as archive:
             for entry in archive:
-                content = archive.extractfile(entry)
+                # A link could lead to a file of this machine.
+                content = archive.extractfile(entry) if entry.isfile() else None
                 name = PurePosixPath(entry.name).name
-                if content is not None and name:
-                    _write(folder / name, content.read())
+                if content is not None and name not in ("", ".", ".."):
+                    _write(folder / name[-200:], content.read())
     except (LabError, CommandError, CommandTimeoutError, OSError, tarfile.TarError) as error:
         _write(folder / "not-collected.txt", f"{type(error).__name__}: {error}\n".encode())
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.write_text(redact(content.decode(errors="replace")), encoding="utf-8")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(redact(content.decode(errors="replace")), encoding="utf-8")
