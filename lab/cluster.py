@@ -85,12 +85,12 @@ class Cluster:
         Raises LabError where the cluster does not come to be: it was to be judged, not its making.
         """
         began = time.monotonic()
-        first, *others = members or self.members
+        first, *others = joined = members or self.members
         try:
             self.bootstrap(first)
             for member in others:
                 self.join(member)
-            self.wait_online()
+            self.wait_online(joined, asked=first)
         except (ApiError, CommandError, CommandTimeoutError, NotObservedError) as error:
             raise LabError(f"the cluster could not be formed: {error}") from error
         finally:
