@@ -13,6 +13,7 @@ import shlex
 import shutil
 import socketserver
 import tempfile
+import textwrap
 import threading
 import urllib.parse
 from collections import defaultdict
@@ -20,15 +21,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 from requests_toolbelt import MultipartDecoder
 
 from lab import catalogue, rootfs, state
+from lab import host as hosts
 from lab.catalogue import CatalogueBuild
 from lab.errors import LabError
 from lab.image import Image
-from lab.machine import CommandTimeoutError, Result
+from lab.machine import PORT, CommandTimeoutError, Result
 
 CATALOGUE = catalogue.load()
 INCUS_604 = CATALOGUE.get("incus@6.0.4")
@@ -39,7 +42,7 @@ SUCCESS, FAILURE, RUNNING = 200, 400, 103
 NAMES = {SUCCESS: "Success", FAILURE: "Failure", RUNNING: "Running"}
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818
     """An error answer of the server."""
 
     def __init__(self, status: int, error: str) -> None:
@@ -128,6 +131,8 @@ class FakeServer:
         self.run: Callable[[str, list[str]], tuple[int, str, str]] = lambda *_: (0, "", "")
         self.projects: dict[str, dict] = {"default": {"name": "default", "config": {}}}
         self.networks: dict[str, dict] = {}
+        # What interfaces really have, in difference to what they were told: "10.1.2.1/24" by name.
+        self.addresses: dict[str, list[str]] = {}
         self.pools: dict[str, dict] = {}
         self.space = {"total": 40 << 30, "used": 1 << 30}
         self.instances: dict[str, dict[str, dict]] = defaultdict(dict)
@@ -140,7 +145,7 @@ class FakeServer:
         self._http = _Http(str(self.socket), _Handler)
         self._http.fake = self
 
-    def __enter__(self) -> FakeServer:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -210,6 +215,17 @@ class FakeServer:
 
     def _network(self, call: Call, name: str) -> Answer:
         return self._one(call, self.networks, name, "Network not found")
+
+    def _network_state(self, _: Call, name: str) -> Answer:
+        if name not in self.networks:
+            raise Refusal(404, "Network not found")
+        found = self.addresses.get(name, [])
+        keys = ("address", "netmask")
+        addresses = [
+            {"family": "inet6" if ":" in one else "inet", **dict(zip(keys, one.split("/"), strict=True))}
+            for one in found
+        ]
+        return Answer({"addresses": addresses or None, "state": "up"})
 
     def _pool_list(self, call: Call) -> Answer:
         return self._named(call, self.pools)
@@ -347,6 +363,7 @@ _ROUTES = [
     (r"projects/([^/]+)", "_project"),
     (r"networks", "_network_list"),
     (r"networks/([^/]+)", "_network"),
+    (r"networks/([^/]+)/state", "_network_state"),
     (r"storage-pools", "_pool_list"),
     (r"storage-pools/([^/]+)", "_pool"),
     (r"storage-pools/([^/]+)/resources", "_space"),
@@ -476,6 +493,10 @@ class FakeMachine:
     modes: dict[str, int] = field(default_factory=dict)
     given: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def endpoint(self) -> str:
+        return f"https://{self.address}:{PORT}"
+
     def create(self) -> None:
         self._do("create")
         self.exists = True
@@ -568,3 +589,111 @@ def bake_beforehand(entry: CatalogueBuild, *, schema: int = 77, truth: bool = Tr
         }
         (folder / "truth.json").write_text(json.dumps(known))
     return folder
+
+
+BRIDGE = {
+    "name": "clusterproof0",
+    "config": {"user.clusterproof": "true", "ipv4.address": "10.176.0.1/20"},
+}
+
+
+def stay_alone(monkeypatch, folder: Path) -> None:
+    """Give the lab the folder ``folder``, and let it see none of this machine's servers and networks."""
+    monkeypatch.setenv("LAB_DIR", str(folder))
+    for name in ("LAB_HOST", "LAB_HOST_CERT", "LAB_HOST_KEY", "LAB_HOST_SERVER_CERT", "LAB_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(hosts, "SOCKETS", ())
+    monkeypatch.setattr(hosts, "CLIENT_CONFIGS", ())
+    monkeypatch.setattr(hosts, "local_subnets", list)
+
+
+LEDGER = """\
+id = "{id}"
+title = "A member forgets its name"
+kind = "{kind}"
+area = "{area}"
+products = {products}
+upstream = ["https://github.com/lxc/incus/issues/1"]
+needs = {needs}
+[symptom]
+words = "It has another name."
+"""
+PATTERN = """
+[[symptom.patterns]]
+where = "message"
+regex = "forgot its name"
+[[symptom.patterns]]
+where = "log"
+regex = "name is gone"
+"""
+RANGES = """
+[[ranges]]
+product = "incus"
+track = "6.0"
+proof = "code"
+[[ranges]]
+product = "incus"
+track = "7.0"
+affected = false
+proof = "code"
+"""
+CONFTEST = (Path(__file__).parent.parent / "conftest.py").read_text("utf-8")
+SETTINGS = """\
+[tool.pytest]
+strict = true
+testpaths = ["suites"]
+addopts = ["--import-mode=importlib", "-p", "no:cacheprovider"]
+"""
+
+
+class FakeCheckout:
+    """A checkout of this project with suites of its own, in which pytest can be run.
+
+    pytest runs in this very process, so that what a test replaces in the lab is replaced there too.
+    ``monkeypatch`` is the fixture, ``pytester`` too.
+    """
+
+    def __init__(self, pytester, monkeypatch) -> None:
+        self._pytester = pytester
+        self.root = pytester.path
+        # What this project uses of what is installed; the rest only takes time.
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p allure_pytest.plugin -p pytest_timeout -p xdist.plugin")
+        for module in ("fixtures.options", "fixtures.selection", "fixtures.session"):
+            monkeypatch.setattr(f"{module}.ROOT", self.root)
+        for module in ("fixtures.options", "fixtures.selection"):
+            monkeypatch.setattr(f"{module}.SUITES", self.root / "suites")
+        (self.root / "conftest.py").write_text(CONFTEST)
+        (self.root / "pyproject.toml").write_text(SETTINGS)
+        (self.root / "suites").mkdir()
+
+    def ledger(self, stem: str = "membership/test_name", **facts: object) -> Path:
+        """Write a ledger entry; its keys may be given, its scenario is not written."""
+        path = self.root / "suites" / f"{stem}.toml"
+        path.parent.mkdir(exist_ok=True)
+        values = {"id": "lxd-1", "kind": "bug", "area": path.parent.name, **facts}
+        for key, default in {"products": ["lxd", "incus"], "needs": []}.items():
+            values[key] = json.dumps(facts.get(key, default))
+        text = LEDGER.format(**values)
+        if values["kind"] == "bug":
+            ranges = RANGES if "incus" in values["products"] else RANGES.replace('"incus"', '"lxd"')
+            text += PATTERN + ranges
+        path.write_text(text)
+        return path
+
+    def scenario(self, code: str, stem: str = "membership/test_name", issue: str | None = "lxd-1") -> Path:
+        """Write a scenario's module, which documents ``issue``."""
+        path = self.root / "suites" / f"{stem}.py"
+        path.parent.mkdir(exist_ok=True)
+        mark = f'pytestmark = pytest.mark.documents("{issue}")\n' if issue else ""
+        path.write_text(f"import pytest\n{mark}{textwrap.dedent(code)}")
+        return path
+
+    def run(self, *args: str):
+        """Run pytest there; return its pytest.RunResult."""
+        return self._pytester.runpytest_inprocess(*args, no_reraise_ctrlc=True)
+
+    def cells(self) -> list[dict]:
+        """Return what the newest run wrote down, cell by cell."""
+        path = self.root / "out" / "latest" / "results.jsonl"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -111,7 +111,7 @@ def test_a_refusal_has_the_server_s_words_and_status(api, server, status, error)
 def test_files_are_raw(api, server):
     server.files["c1", "/etc/x"] = b"\x00\xff binary"
     assert api.raw("instances/c1/files", path="/etc/x") == b"\x00\xff binary"
-    with pytest.raises(ApiError, match="GET /1.0/instances/c1/files: Not Found") as caught:
+    with pytest.raises(ApiError, match=r"GET /1.0/instances/c1/files: Not Found") as caught:
         api.raw("instances/c1/files", path="/etc/y")
     assert caught.value.status == 404
 
@@ -146,29 +146,29 @@ def test_something_else_listens_there(server, transcript, content):
 
 
 def test_no_socket(tmp_path, transcript):
-    with pytest.raises(ApiError, match="m1 does not answer at .*/unix.socket: ") as caught:
+    with pytest.raises(ApiError, match=r"m1 does not answer at .*/unix.socket: ") as caught:
         Api(str(tmp_path / "unix.socket"), name="m1", transcript=transcript)
     assert caught.value.status == 0
 
 
 def test_a_socket_that_nobody_listens_at(server, transcript):
     server.stop()
-    with pytest.raises(ApiError, match="m1 does not answer at .*[Cc]onnection refused"):
+    with pytest.raises(ApiError, match=r"m1 does not answer at .*[Cc]onnection refused"):
         Api(str(server.socket), name="m1", transcript=transcript)
 
 
-def test_a_server_that_is_silent(tmp_path, transcript, server):
+def test_a_server_that_is_silent(transcript, server):
     path = str(server.folder / "silent")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(path)
         silent.listen()
-        with pytest.raises(ApiError, match="m1 does not answer at .*timed out"):
+        with pytest.raises(ApiError, match=r"m1 does not answer at .*timed out"):
             Api(path, name="m1", transcript=transcript, timeout=0.05)
 
 
 def test_a_server_that_dies(api, server):
     server.stop()
-    with pytest.raises(ApiError, match="m1: GET /1.0/networks: ") as caught:
+    with pytest.raises(ApiError, match=r"m1: GET /1.0/networks: ") as caught:
         api.get("networks")
     assert caught.value.status == 0
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+from ipaddress import ip_address
 
 import pytest
 
 from lab import container as containers
-from lab import host as hosts
 from lab.container import Container
 from lab.errors import LabError
 from lab.host import Host, Where, owner
 from lab.machine import CommandTimeoutError, Result
 from lab.state import Run
 from lab.transcript import Transcript
-from tests.fakes import INCUS_604, FakeServer, Refusal, image
+from tests.fakes import INCUS_604, FakeServer, Refusal, image, stay_alone
 
 SPENT = threading.Event()  # is never set: waiting for it takes a command's whole time
 
@@ -28,8 +28,7 @@ def server():
 
 @pytest.fixture
 def host(server, tmp_path, monkeypatch) -> Host:
-    monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
-    monkeypatch.setattr(hosts, "local_subnets", list)
+    stay_alone(monkeypatch, tmp_path / "lab")
     run = Run("r1")
     run.hold()
     host = Host(Where(str(server.socket)), run, Transcript(tmp_path / "transcript.jsonl"))
@@ -80,7 +79,25 @@ def test_what_is_made_carries_the_run(container, server, host):
 def test_every_machine_has_an_address_of_its_own(host):
     made = [Container(host, f"c{n}", image()) for n in range(5)]
     assert len({one.address for one in made}) == 5
-    assert all(host.gateway.network.supernet_of(host.gateway.network) for _ in made)
+    assert all(ip_address(one.address) in host.gateway.network for one in made)
+
+
+def test_the_product_s_api_is_reached_over_the_bridge(container, server):
+    assert container.endpoint == f"https://{container.address}:8443"
+    container.create()
+    assert "api" not in instance(server)["devices"]
+
+
+def test_a_host_elsewhere_passes_the_product_s_api_on(host, server):
+    host.where = Where("https://server.example:8443")
+    container = Container(host, "cp-r1-m1", image())
+    container.create()
+    proxy = instance(server)["devices"]["api"]
+    port = int(proxy["listen"].rpartition(":")[2])
+    assert container.endpoint == f"https://server.example:{port}"
+    assert (proxy["type"], proxy["bind"]) == ("proxy", "host")
+    assert proxy["connect"] == f"tcp:{container.address}:8443"
+    assert 1024 < port < 65536
 
 
 def test_power(booted, server):
@@ -119,7 +136,7 @@ def test_a_member_that_dies_while_it_boots(container, server):
 def test_a_member_that_does_not_start(container, server):
     container.create()
     server.say["PUT instances/cp-r1-m1/state"] = Refusal(500, "Failed to run: forkstart")
-    with pytest.raises(LabError, match="cannot start member cp-r1-m1: .*forkstart"):
+    with pytest.raises(LabError, match=r"cannot start member cp-r1-m1: .*forkstart"):
         container.start()
     assert not container.should_run
 
@@ -153,13 +170,13 @@ def test_what_was_never_made_can_be_destroyed(container, host):
 
 
 def test_a_machine_that_is_gone(container):
-    with pytest.raises(LabError, match="cannot look at member cp-r1-m1: .*not found"):
+    with pytest.raises(LabError, match=r"cannot look at member cp-r1-m1: .*not found"):
         container.running()
 
 
 def test_the_host_refuses_to_make_it(container, server):
     server.say["POST instances"] = Refusal(500, "no space left on device")
-    with pytest.raises(LabError, match="cannot create member cp-r1-m1: .*no space left"):
+    with pytest.raises(LabError, match=r"cannot create member cp-r1-m1: .*no space left"):
         container.create()
 
 
@@ -286,7 +303,7 @@ def test_a_host_that_is_gone_is_the_lab_s_fault(booted, server):
 
 
 def test_output_that_the_host_lost_is_the_lab_s_fault(booted, server):
-    def lose(name, _):
+    def lose(*_):
         server.files = Forgetful()
         return 0, "out", "err"
 
@@ -323,7 +340,7 @@ def test_what_was_written_can_be_read(booted):
 
 def test_a_file_that_the_host_cannot_give_is_the_lab_s_fault(booted, server):
     server.say["GET instances/cp-r1-m1/files"] = Refusal(500, "sftp: broken pipe")
-    with pytest.raises(LabError, match="cannot read /x of member cp-r1-m1: .*broken pipe"):
+    with pytest.raises(LabError, match=r"cannot read /x of member cp-r1-m1: .*broken pipe"):
         booted.read("/x")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import subprocess
 import types
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,16 @@ from lab.errors import LabError, UsageError
 from lab.host import Host, Where, free_subnet, owner
 from lab.state import Run
 from lab.transcript import Transcript
-from tests.fakes import Answer, FakeServer, Refusal
+from tests.fakes import Answer, FakeServer, Refusal, stay_alone
 
-OURS = {"name": "clusterproof0", "config": {"user.clusterproof": "true", "ipv4.address": "10.177.0.1/20"}}
+BRIDGE = "clusterproof0"
+OURS = {"name": BRIDGE, "config": {"user.clusterproof": "true", "ipv4.address": "10.177.0.1/20"}}
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
     """A lab folder of the test's own, and none of this machine's servers, settings or routes."""
-    monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
-    for name in ("LAB_HOST", "LAB_HOST_CERT", "LAB_HOST_KEY", "LAB_HOST_SERVER_CERT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hosts, "SOCKETS", ())
-    monkeypatch.setattr(hosts, "CLIENT_CONFIGS", ())
-    monkeypatch.setattr(hosts, "local_subnets", list)
+    stay_alone(monkeypatch, tmp_path / "lab")
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ def test_a_host_that_cannot_be_named_so(wanted, monkeypatch, tmp_path):
 
 
 def test_a_socket_that_is_not_there(tmp_path):
-    with pytest.raises(LabError, match="there is no such socket; is the server running?") as caught:
+    with pytest.raises(LabError, match=r"there is no such socket; is the server running?") as caught:
         hosts.find(str(tmp_path / "unix.socket"))
     assert str(tmp_path / "unix.socket") in str(caught.value)
 
@@ -198,7 +193,7 @@ def test_project_pool_and_bridge_are_made_once(host, server):
     assert made == ["POST projects", "POST storage-pools", "POST networks"]
     assert server.projects["clusterproof"]["config"]["features.images"] == "true"
     assert server.pools["clusterproof"]["driver"] == "btrfs"
-    network = server.networks["clusterproof0"]
+    network = server.networks[BRIDGE]
     assert network["config"]["ipv4.nat"] == "true"
     assert host.gateway == IPv4Interface(network["config"]["ipv4.address"])
     for thing in (server.projects["clusterproof"], server.pools["clusterproof"], network):
@@ -208,7 +203,7 @@ def test_project_pool_and_bridge_are_made_once(host, server):
 
 
 def test_what_is_missing_is_made_and_the_rest_kept(host, server):
-    server.networks["clusterproof0"] = OURS
+    server.networks[BRIDGE] = OURS
     host.prepare()
     assert server.lines("POST") == ["POST projects", "POST storage-pools"]
     assert host.gateway == IPv4Interface("10.177.0.1/20")
@@ -230,16 +225,28 @@ def test_a_dir_pool_where_btrfs_cannot_be_had(host, server):
 
 def test_no_pool_at_all(host, server):
     server.say["POST storage-pools"] = Refusal(500, "Read-only file system")
-    with pytest.raises(LabError, match="lab host incus 6.0.4: .*Read-only file system"):
+    with pytest.raises(LabError, match=r"lab host incus 6.0.4: .*Read-only file system"):
         host.prepare()
 
 
 @pytest.mark.parametrize("config", [{"ipv4.address": "10.1.0.1/24"}, {}])
 def test_a_foreign_network_of_our_name_is_refused(host, server, config):
-    server.networks["clusterproof0"] = {"name": "clusterproof0", "config": config}
+    server.networks[BRIDGE] = {"name": BRIDGE, "config": config}
     with pytest.raises(LabError, match="network clusterproof0 that clusterproof did not make"):
         host.prepare()
-    assert server.networks["clusterproof0"]["config"] == config
+    assert server.networks[BRIDGE]["config"] == config
+
+
+def test_an_interface_that_the_host_knows_nothing_of_is_refused(host, server):
+    server.say["POST networks"] = Refusal(400, 'Network interface "clusterproof0" already exists')
+    with pytest.raises(LabError, match=r"an interface clusterproof0 is on .*ip link delete clusterproof0"):
+        host.prepare()
+
+
+def test_a_bridge_that_cannot_be_made(host, server):
+    server.say["POST networks"] = Refusal(500, "Failed starting dnsmasq")
+    with pytest.raises(LabError, match=r"lab host incus 6.0.4: .*Failed starting dnsmasq"):
+        host.prepare()
 
 
 def test_a_foreign_pool_of_our_name_is_refused(host, server):
@@ -255,12 +262,32 @@ def test_a_foreign_project_of_our_name_is_refused(host, server):
 
 
 def test_the_bridge_s_subnet_is_used_by_nobody(host, server, monkeypatch):
-    for name, address in {"a": "10.176.0.1/16", "b": "none", "c": "", "d": "10.177.0.1/24"}.items():
+    for name, address in {"a": "10.176.0.1/16", "b": "none", "c": ""}.items():
         server.networks[name] = {"name": name, "config": {"ipv4.address": address}}
-    server.networks["eth0"] = {"name": "eth0", "config": None}
+    for name in ("eth0", "eth1"):
+        server.networks[name] = {"name": name, "config": {}}
+    server.addresses = {"eth0": ["10.177.0.1/24", "fe80::1/64"]}
+    server.info["environment"]["addresses"] = ["10.177.32.5:8443", "[fd42::1]:8443", "*:8443"]
     monkeypatch.setattr(hosts, "local_subnets", lambda: [IPv4Network("10.177.16.0/24")])
+    host.facts = server.info
     host.prepare()
-    assert host.gateway == IPv4Interface("10.177.32.1/20")
+    assert host.gateway == IPv4Interface("10.177.48.1/20")
+
+
+def test_an_interface_that_goes_away_meanwhile_is_in_nobody_s_way(host, server):
+    server.networks["veth1"] = {"name": "veth1", "config": {}}
+    server.say["GET networks/veth1/state"] = Refusal(404, "Network not found")
+    host.prepare()
+    assert host.gateway == IPv4Interface("10.176.0.1/20")
+
+
+def test_a_host_elsewhere_has_routes_of_its_own(host, monkeypatch):
+    monkeypatch.setattr(hosts, "local_subnets", lambda: [IPv4Network("10.176.0.0/16")])
+    host.where = Where("https://server.example:8443")
+    assert not host.local
+    assert host.describe() == "incus 6.0.4 at https://server.example:8443"
+    host.prepare()
+    assert host.gateway == IPv4Interface("10.176.0.1/20")
 
 
 @given(
@@ -268,14 +295,14 @@ def test_the_bridge_s_subnet_is_used_by_nobody(host, server, monkeypatch):
         st.builds(
             lambda address, prefix: IPv4Network((address, prefix), strict=False),
             st.one_of(
-                st.integers(int(ipaddress.IPv4Address("10.176.0.0")), int(ipaddress.IPv4Address("10.191.255.255"))),
+                st.integers(int(IPv4Address("10.176.0.0")), int(IPv4Address("10.191.255.255"))),
                 st.integers(0, 2**32 - 1),
             ),
             st.integers(9, 32),
         ),
         max_size=30,
     )
-)  # fmt: skip
+)
 def test_a_free_subnet_overlaps_nothing(used):
     try:
         found = free_subnet(used)
@@ -380,9 +407,9 @@ def test_running_instances_are_stopped_first(prepared, server):
 def test_what_cannot_be_deleted_is_the_lab_s_fault(prepared, server):
     server.say["DELETE instances/c1"] = Refusal(500, "device busy")
     server.say["DELETE storage-pools/clusterproof/volumes/custom/v1"] = Refusal(400, "in use")
-    with pytest.raises(LabError, match="cannot delete instance c1: .*device busy"):
+    with pytest.raises(LabError, match=r"cannot delete instance c1: .*device busy"):
         prepared.delete_instance("c1")
-    with pytest.raises(LabError, match="cannot delete volume v1: .*in use"):
+    with pytest.raises(LabError, match=r"cannot delete volume v1: .*in use"):
         prepared.delete_volume("v1")
 
 
@@ -542,17 +569,17 @@ def test_dismantling_leaves_what_others_made_under_our_names(prepared, server):
     server.projects["clusterproof"]["config"] = {}
     server.images["clusterproof"]["ab12"] = {"fingerprint": "ab12"}
     server.pools["clusterproof"]["config"] = {}
-    server.networks["clusterproof0"]["config"] = {}
+    server.networks[BRIDGE]["config"] = {}
     prepared.dismantle()
     assert "clusterproof" in server.projects
     assert "ab12" in server.images["clusterproof"]
     assert "clusterproof" in server.pools
-    assert "clusterproof0" in server.networks
+    assert BRIDGE in server.networks
 
 
 def test_what_cannot_be_dismantled_is_told(prepared, server):
     server.say["DELETE projects/clusterproof"] = Refusal(400, "Only empty projects can be removed")
-    with pytest.raises(LabError, match="cannot dismantle the lab on incus 6.0.4: .*Only empty projects"):
+    with pytest.raises(LabError, match=r"cannot dismantle the lab on incus 6.0.4: .*Only empty projects"):
         prepared.dismantle()
 
 

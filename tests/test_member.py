@@ -97,17 +97,18 @@ def test_files_are_steps(member, machine, tmp_path):
     assert machine.files["/etc/x"] == "ü\n".encode()
     assert machine.modes["/etc/x"] == 0o600
     assert member.read("/etc/x") == "ü\n".encode()
-    member.pull("/etc/x", tmp_path / "x")
-    member.push(tmp_path / "x", "/etc/y", 0o755)
-    assert machine.files["/etc/y"] == "ü\n".encode()
+    (tmp_path / "y").write_text("y")
+    member.push(tmp_path / "y", "/etc/y", 0o755)
+    member.pull("/etc/y", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == machine.files["/etc/y"] == b"y"
     assert machine.modes["/etc/y"] == 0o755
     with pytest.raises(FileNotFoundError, match="no file /etc/z"):
         member.read("/etc/z")
-    written, read, pulled, pushed, missing = steps(member)
+    written, read, pushed, pulled, missing = steps(member)
     assert (written["verb"], written["what"], written["content"]) == ("write", "/etc/x", "ü\n")
     assert (read["verb"], read["bytes"]) == ("read", 3)
-    assert pulled["verb"] == "read"
-    assert (pushed["verb"], pushed["what"]) == ("write", "/etc/y from x")
+    assert (pulled["verb"], pulled["what"]) == ("read", "/etc/y")
+    assert (pushed["verb"], pushed["what"]) == ("write", "/etc/y from y")
     assert "FileNotFoundError" in missing["error"]
 
 

@@ -66,9 +66,13 @@ def test_an_error_is_recorded_and_goes_on(transcript):
 
 
 def test_what_the_step_said_of_its_error_stands(transcript):
-    with pytest.raises(ValueError, match="no good"), transcript.step("api", "m1", "GET") as step:
-        step["error"] = "refused"
-        raise ValueError("no good")
+    def step():
+        with transcript.step("api", "m1", "GET") as said:
+            said["error"] = "refused"
+            raise ValueError("no good")
+
+    with pytest.raises(ValueError, match="no good"):
+        step()
     assert steps(transcript)[0]["error"] == "refused"
 
 
@@ -91,15 +95,16 @@ def test_flushing_twice_writes_once(transcript):
 
 
 def test_secrets_are_out_before_anything_is_written(transcript):
-    with (
-        pytest.raises(ValueError, match="refused"),
-        transcript.step("run", f"m1 password={SECRET}", f"curl -d 'secret={SECRET}'") as step,
-    ):
-        step["stdin"] = f"cluster_token: {SECRET}\n"
-        step["stdout"] = f'{{"secret": "{SECRET}"}}'
-        step["lines"] = [f"trust_password: {SECRET}", {"body": f"password={SECRET}"}]
-        step["extra"] = {"config": [f"secret: {SECRET}"]}
-        raise ValueError(f"refused secret={SECRET}")
+    def run():
+        with transcript.step("run", "m1", f"curl -d 'secret={SECRET}'") as step:
+            step["stdin"] = f"cluster_token: {SECRET}\n"
+            step["stdout"] = f'{{"secret": "{SECRET}"}}'
+            step["lines"] = [f"trust_password: {SECRET}", {"body": f"password={SECRET}"}]
+            step["extra"] = {"config": [f"secret: {SECRET}"]}
+            raise ValueError(f"refused secret={SECRET}")
+
+    with pytest.raises(ValueError, match="refused"):
+        run()
     transcript.flush()
     text = transcript.path.read_text()
     assert SECRET not in text

@@ -1,0 +1,307 @@
+"""Baking: what is missing is made, once; what the installed product says of itself is what counts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lab import bake as baking
+from lab import cluster as clusters
+from lab import daemon as daemons
+from lab import rootfs, waiting
+from lab.bake import bake, bake_all, baked
+from lab.errors import LabError
+from lab.host import Host, Where
+from lab.machine import CommandTimeoutError, Result
+from lab.state import Run
+from lab.transcript import Transcript
+from tests.fakes import (
+    INCUS_604,
+    INCUS_702,
+    LXD_502,
+    FakeMachine,
+    FakeServer,
+    Refusal,
+    bake_beforehand,
+    out,
+    stay_alone,
+)
+
+EXTENSIONS = ["projects", "etag", "backup"]
+SCHEMA = "+--------+\n| newest |\n+--------+\n| 77     |\n+--------+\n"
+
+
+@pytest.fixture
+def server():
+    with FakeServer() as running:
+        yield running
+
+
+@pytest.fixture
+def host(server, tmp_path, monkeypatch) -> Host:
+    stay_alone(monkeypatch, tmp_path / "lab")
+    run = Run("r1")
+    run.hold()
+    host = Host(Where(str(server.socket)), run, Transcript())
+    host.prepare()
+    return host
+
+
+@pytest.fixture
+def installs(host, monkeypatch):  # noqa: ARG001
+    """Root file systems are made at once; the list of what was made."""
+    made = []
+
+    def make(entry, into, progress, mirror=None, **options):
+        assert into == baking.folder()
+        progress("installing")
+        made.append((entry.name, mirror, options.get("force", False)))
+        if found := rootfs.find(entry, into):
+            shutil.rmtree(found.folder)
+        bake_beforehand(entry, truth=False)
+        return rootfs.find(entry, into)
+
+    monkeypatch.setattr(rootfs, "make", make)
+    return made
+
+
+@pytest.fixture
+def machines(host, monkeypatch) -> list[FakeMachine]:  # noqa: ARG001
+    """Machines of members that say what they are; those that were used."""
+    used = []
+
+    def machine(_, name, image):
+        answers = [
+            ("query /1.0", out(json.dumps({"api_extensions": EXTENSIONS}))),
+            ("sql global", out(SCHEMA)),
+        ]
+        used.append(FakeMachine(name, image, answers=answers))
+        return used[-1]
+
+    monkeypatch.setattr(clusters, "Container", machine)
+    return used
+
+
+def told():
+    lines = []
+    return lines, lambda thing, doing: lines.append(f"{thing}: {doing}")
+
+
+def test_from_nothing_to_an_image(host, server, installs, machines):
+    lines, progress = told()
+    image = bake(INCUS_702, host, progress, mirror="https://deb.example.org/debian")
+    assert installs == [("incus@7.0.2", "https://deb.example.org/debian", False)]
+    assert image.build.name == "incus@7.0.2"
+    assert image.build.version == "7.0.2-1"
+    assert (image.build.api_extensions, image.build.schema_version) == (3, 77)
+    assert image.extensions == set(EXTENSIONS)
+    assert image.digest == rootfs.digest(INCUS_702)
+    # The host calls the image what the lab does, so that it can be looked for.
+    assert list(server.images["clusterproof"]) == [image.fingerprint]
+    assert lines == [
+        "incus@7.0.2: installing",
+        "incus@7.0.2: importing",
+        "incus@7.0.2: asking the installed product what it is",
+        "incus@7.0.2: ready",
+    ]
+    (machine,) = machines
+    assert machine.image.fingerprint == image.fingerprint
+    assert machine.done == ["create", "start", "destroy"]
+
+
+def test_the_second_time_nothing_is_done(host, server, installs, machines):
+    first = bake(INCUS_702, host, told()[1])
+    server.calls.clear()
+    lines, progress = told()
+    assert bake(INCUS_702, host, progress) == first == baked(INCUS_702)
+    assert lines == ["incus@7.0.2: ready"]
+    assert (len(installs), len(machines)) == (1, 1)
+    assert server.lines("POST", "PUT", "DELETE") == []
+
+
+def test_a_host_that_lost_the_image_gets_it_again(host, server, installs, machines):
+    image = bake(INCUS_702, host, told()[1])
+    server.images["clusterproof"].clear()
+    lines, progress = told()
+    assert bake(INCUS_702, host, progress) == image
+    assert lines == ["incus@7.0.2: importing", "incus@7.0.2: ready"]
+    assert list(server.images["clusterproof"]) == [image.fingerprint]
+    assert (len(installs), len(machines)) == (1, 1)
+
+
+def test_what_was_killed_half_way_is_taken_up_again(host, installs, machines):
+    bake_beforehand(INCUS_702, truth=False)
+    lines, progress = told()
+    bake(INCUS_702, host, progress)
+    assert installs == []
+    assert lines[0] == "incus@7.0.2: importing"
+    assert len(machines) == 1
+
+
+@pytest.mark.usefixtures("installs", "machines")
+@pytest.mark.parametrize("text", ["", "{", '{"fingerprint": "ab'])
+def test_a_damaged_note_of_what_the_build_is(host, text):
+    (bake_beforehand(INCUS_702) / "truth.json").write_text(text)
+    assert baked(INCUS_702) is None
+    assert bake(INCUS_702, host, told()[1]).build.schema_version == 77
+    assert baked(INCUS_702).build.schema_version == 77
+
+
+@pytest.mark.usefixtures("host")
+def test_what_is_not_baked_yet():
+    assert baked(INCUS_702) is None
+    bake_beforehand(INCUS_702, truth=False)
+    assert baked(INCUS_702) is None
+
+
+def test_force_makes_it_again(host, installs, machines):
+    bake(INCUS_702, host, told()[1])
+    bake(INCUS_702, host, told()[1], force=True)
+    assert [force for _, _, force in installs] == [False, True]
+    assert len(machines) == 2
+
+
+def test_what_cannot_be_made_again_stays(host, monkeypatch):
+    bake_beforehand(INCUS_702)
+    image = baked(INCUS_702)
+
+    def fail(*_, **__):
+        raise LabError("no network")
+
+    monkeypatch.setattr(rootfs, "make", fail)
+    with pytest.raises(LabError, match="no network"):
+        bake(INCUS_702, host, told()[1], force=True)
+    assert baked(INCUS_702) == image
+
+
+def test_of_two_at_once_one_makes_it(host, installs, machines):
+    ready = threading.Barrier(2)
+
+    def one(_):
+        ready.wait(10)
+        return bake(INCUS_702, host, told()[1])
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(one, range(2))
+    assert first == second
+    assert (len(installs), len(machines)) == (1, 1)
+
+
+@pytest.mark.usefixtures("installs")
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("query /1.0", Result(1, "", "Error: daemon not ready")),
+        ("query /1.0", out("no JSON")),
+        ("query /1.0", out("{}")),
+        ("sql global", Result(1, "", "Error: no such table")),
+        ("sql global", out("+---+\n")),
+        ("query /1.0", CommandTimeoutError("query was still running")),
+        ("start --no-block", Result(5, "", "Unit not found")),
+        ("internal/ready", Result(22, "", "")),
+    ],
+)
+def test_a_product_that_does_not_say_what_it_is(host, machines, monkeypatch, command, answer):
+    def impatient(probe, **options):
+        return waiting.eventually(probe, **{**options, "within": 0})
+
+    monkeypatch.setattr(daemons, "eventually", impatient)
+    plain = clusters.Container
+
+    def machine(*args):
+        made = plain(*args)
+        made.answers.insert(0, (command, answer))
+        return made
+
+    monkeypatch.setattr(clusters, "Container", machine)
+    with pytest.raises(LabError, match=r"incus@7\.0\.2 was installed but does not say what it is: "):
+        bake(INCUS_702, host, told()[1])
+    assert machines[0].done[-1] == "destroy"
+    # What was installed is kept; the next time it is only asked again.
+    assert baked(INCUS_702) is None
+    assert rootfs.find(INCUS_702, baking.folder()) is not None
+
+
+@pytest.mark.usefixtures("installs")
+def test_a_member_that_does_not_boot(host, machines, monkeypatch):
+    plain = clusters.Container
+
+    def machine(*args):
+        made = plain(*args)
+        made.broken["start"] = LabError("member did not boot")
+        return made
+
+    monkeypatch.setattr(clusters, "Container", machine)
+    with pytest.raises(LabError, match="did not boot"):
+        bake(INCUS_702, host, told()[1])
+    assert machines[0].done == ["create", "start", "destroy"]
+
+
+@pytest.mark.usefixtures("installs")
+def test_a_host_that_does_not_take_the_image(host, server):
+    server.say["POST images"] = Refusal(500, "no space left on device")
+    with pytest.raises(LabError, match=r"lab host did not take image \w{12}: .*no space left on device"):
+        bake(INCUS_702, host, told()[1])
+
+
+@pytest.mark.usefixtures("installs")
+def test_a_host_that_goes_away(host, server):
+    server.stop()
+    with pytest.raises(LabError, match="host"):
+        bake(INCUS_702, host, told()[1])
+
+
+@pytest.mark.usefixtures("machines")
+def test_several_builds_and_the_reason_for_each_that_failed(host, installs, monkeypatch):
+    plain = rootfs.make
+
+    def make(entry, *args, **options):
+        if entry is INCUS_604:
+            raise LabError("cannot install incus@6.0.4: no network")
+        return plain(entry, *args, **options)
+
+    monkeypatch.setattr(rootfs, "make", make)
+    lines, progress = told()
+    found = bake_all([LXD_502, INCUS_604, INCUS_702], host, progress, mirror="https://deb.example.org")
+    assert list(found) == ["lxd@5.0.2", "incus@6.0.4", "incus@7.0.2"]
+    assert found["lxd@5.0.2"].build.product == "lxd"
+    assert found["incus@7.0.2"].build.product == "incus"
+    assert str(found["incus@6.0.4"]) == "cannot install incus@6.0.4: no network"
+    assert "incus@6.0.4: failed: cannot install incus@6.0.4: no network" in lines
+    assert {mirror for _, mirror, _ in installs} == {"https://deb.example.org"}
+
+
+@pytest.mark.usefixtures("installs")
+def test_a_lost_host_fails_every_build_and_nothing_else(host, server):
+    server.stop()
+    found = bake_all([LXD_502, INCUS_702], host, told()[1])
+    assert all(isinstance(reason, LabError) for reason in found.values())
+
+
+def test_an_interrupt_stops_those_that_bake(host, monkeypatch):
+    begun, told_to_stop = threading.Event(), []
+
+    def make(entry, into, progress, *, stop, **_):  # noqa: ARG001
+        begun.set()
+        told_to_stop.append(stop.wait(10))
+        raise LabError("stopped")
+
+    def interrupt(*_):
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    class Interrupted(ThreadPoolExecutor):
+        def map(self, function, things):
+            submitted = [self.submit(function, thing) for thing in things]
+            assert submitted
+            return (interrupt() for _ in submitted)
+
+    monkeypatch.setattr(rootfs, "make", make)
+    monkeypatch.setattr(baking, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bake_all([INCUS_702], host, told()[1])
+    assert told_to_stop == [True]
