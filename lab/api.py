@@ -82,6 +82,8 @@ class Api:
             self._client = pylxd.Client(endpoint=endpoint, project=project, timeout=timeout, **extra)
         except (pylxd.exceptions.ClientConnectionFailed, requests.RequestException, OSError) as failure:
             raise error(f"{name} does not answer at {endpoint}: {_short(failure)}") from failure
+        except (TypeError, LookupError, ValueError) as failure:
+            raise error(f"{name} at {endpoint} is neither LXD nor Incus") from failure
         except pylxd.exceptions.LXDAPIException as failure:
             raise error(f"{name} at {endpoint}: {failure}") from failure
         self.session = self._client.api.session
@@ -172,13 +174,16 @@ class Api:
                 if wait and answer.get("type") == "async":
                     answer = self._finish(answer["operation"], timeout)
                     step["status"] = answer["metadata"]["status_code"]
+                metadata = answer["metadata"]
+            except ApiError:
+                raise
+            # requests' own error for this is of both kinds.
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise self.error(f"{self.name}: {method} /1.0/{path} answered no JSON of this API") from error
             except (pylxd.exceptions.LXDAPIException, requests.RequestException, OSError) as error:
                 raised = self._error(method, path, error)
                 step["status"] = raised.status
                 raise raised from error
-            except ValueError as error:
-                raise self.error(f"{self.name}: {method} /1.0/{path} answered no JSON") from error
-            metadata = answer["metadata"]
             step["answer"] = shorten(json.dumps(metadata, ensure_ascii=False), ANSWER)
             return metadata
 

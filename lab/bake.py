@@ -22,6 +22,7 @@ from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image
+from lab.machine import CommandTimeoutError
 from lab.member import CommandError
 from lab.rootfs import RootfsImage
 from lab.transcript import Transcript
@@ -126,7 +127,7 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
             "extensions": server["api_extensions"],
             "schema": int(schema[-1]),
         }
-    except (CommandError, NotObservedError, ValueError, KeyError, IndexError) as error:
+    except (CommandError, CommandTimeoutError, NotObservedError, ValueError, LookupError) as error:
         raise LabError(f"{entry.name} was installed but does not say what it is: {error}") from error
     finally:
         probe.destroy()

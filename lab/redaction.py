@@ -6,7 +6,7 @@ import re
 
 MARK = "[redacted]"
 
-_KEY = r"""[\w.-]*(?:secret|password|trust_token|cluster_token)[\w.-]*"""
+_KEY = r"""[\w.-]*(?:secret|password|secret[-_]key|trust_token|cluster_token)"""
 
 # What a secret looks like in LXD's and Incus's own output; the group "kept" stays.
 _PATTERNS = (
