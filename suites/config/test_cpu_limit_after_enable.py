@@ -1,0 +1,63 @@
+"""``limits.cpu`` is applied on a server that has just become a cluster (canonical/lxd#11899).
+
+The daemon's scheduler kept the server state it was given at start, in which the server's name was still
+"none". After ``cluster enable`` (or a join) it looked for instances of that name, found none, and left
+every container on all CPUs until the daemon was started again.
+
+That the container may use as many CPUs as its host, although its limit is one, is the symptom; that the
+same limit holds after a restart of the daemon proves that it is this cause. It takes a member with the
+cpuset controller: without it the limit is silently not applied by any build.
+"""
+
+import pytest
+
+from fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
+
+pytestmark = [
+    pytest.mark.documents("lxd-11899"),
+    pytest.mark.members(1),
+    pytest.mark.requires("cpu-limits"),
+]
+
+
+def enable(members: Cluster) -> Member:
+    """A server of its own, with more than one CPU, becomes a cluster; its daemon is not restarted."""
+    member = members.members[0]
+    members.set_up(member)
+    member.client("image", "import", TINY_IMAGE, "--alias", "tiny")
+    before = member.daemon.pid()
+    member.client("cluster", "enable", member.name)
+    assert member.daemon.pid() == before
+    assert cpus(member, "nproc") > 1, "one CPU cannot be limited; give members two"
+    return member
+
+
+def cpus(member: Member, command: str) -> int:
+    """Return how many CPUs ``command`` counts on the member."""
+    return int(member.run(command, check=True).stdout)
+
+
+def check_limit(member: Member) -> None:
+    """A container with ``limits.cpu=1`` gets one CPU."""
+    member.client("launch", "tiny", "c1", "--config", "limits.cpu=1")
+    inside = f"{member.facts.client} exec c1 -- nproc"
+    eventually(
+        lambda: cpus(member, inside), lambda seen: seen == 1, within=10, what="CPUs of c1 limited to 1"
+    )
+
+
+def test_launch_after_enable(members: Cluster, symptom: SymptomWatch) -> None:
+    """A container is launched after the server became a cluster."""
+    member = enable(members)
+    with symptom("the container is limited to one CPU"):
+        check_limit(member)
+
+
+@pytest.mark.role("workaround")
+def test_launch_after_restart(members: Cluster, symptom: SymptomWatch) -> None:
+    """The daemon is started again after the server became a cluster."""
+    member = enable(members)
+    member.daemon.restart()
+    member.daemon.wait_ready()
+    with symptom("the container is limited to one CPU"):
+        check_limit(member)
