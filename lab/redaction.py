@@ -6,7 +6,8 @@ import re
 
 MARK = "[redacted]"
 
-_KEY = r"""[\w.-]*(?:secret|password|secret[-_]key|trust_token|cluster_token)"""
+# Begins where a word may begin and never with "any word": that would take quadratic time in long words.
+_KEY = r"(?<![A-Za-z])(?:secret(?:[-_]key)?|(?:trust_|cluster_)?password|(?:trust|cluster)_token)(?![\w-])"
 
 # What a secret looks like in LXD's and Incus's own output; the group "kept" stays.
 _PATTERNS = (
@@ -18,8 +19,8 @@ _PATTERNS = (
     # Quoted, whatever quotes it: "secret": "x", \\"secret\\":\\"x\\", 'core.trust_password','x'.
     re.compile(
         rf"""(?P<kept>{_KEY}\\?["']?\s*[:=,]\s*(?P<quote>\\?["']))(?!\[redacted\])"""
-        r"""(?:(?!(?P=quote)).)+?(?=(?P=quote)|$)""",
-        re.IGNORECASE | re.MULTILINE,
+        r"""(?:(?!(?P=quote))(?:\\.|.))+""",
+        re.IGNORECASE,
     ),
     re.compile(
         rf"""(?P<kept>{_KEY}\\?["']?\s*[:=]\s*)(?!\[redacted\])[^\s"',;{{}}\[\]\\]{{4,}}""", re.IGNORECASE
