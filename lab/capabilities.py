@@ -23,8 +23,8 @@ CAPABILITIES: dict[str, Capability] = {
     # Without the controller a limit is accepted and silently not applied, on sound builds too.
     "cpu-limits": Capability(
         frozenset({"container", "vm"}),
-        "members on this host have no cpuset controller (cgroup2 without it, or held by its first kind)",
-        probe="grep -qw cpuset /sys/fs/cgroup/cgroup.controllers",
+        "members on this host have one CPU, or no cpuset controller of the second kind of control groups",
+        probe="test $(nproc) -gt 1 && grep -qw cpuset /sys/fs/cgroup/cgroup.controllers",
     ),
     "vm-instances": Capability(
         frozenset({"vm"}), "a nested container has no KVM and no vhost_vsock; it takes the vm substrate"
