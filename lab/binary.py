@@ -34,7 +34,7 @@ def find_constant(binary: bytes, function: str, value: int) -> int:
     """
     try:
         begin, end = _code(_Elf(binary), function)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise BinaryError(f"the binary is cut off or damaged ({error}); bake the image again") from error
     wanted = struct.pack("<Q", value)
     first = binary.find(wanted, begin, end)

@@ -91,5 +91,16 @@ class Transcript:
         self._last = None
 
 
+def _clean(value: Any) -> Any:  # noqa: ANN401
+    """Return ``value`` with secrets taken out of every text in it, before a cut could hide their form."""
+    if isinstance(value, str):
+        return shorten(redact(value))
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(inner) for inner in value]
+    return value
+
+
 def _deed(step: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in step.items() if key not in _WHEN}
