@@ -75,7 +75,7 @@ class Transcript:
     def _add(self, step: dict[str, Any]) -> None:
         if self.path is None:
             return
-        clean = {key: shorten(redact(v)) if isinstance(v, str) else v for key, v in step.items()}
+        clean: dict[str, Any] = _clean(step)
         with self._lock:
             if self._last is not None and _deed(self._last) == _deed(clean):
                 self._last["seconds"] = round(self._last["seconds"] + clean["seconds"], 3)
