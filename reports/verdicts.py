@@ -97,7 +97,7 @@ _MEANINGS = {
     Verdict.UNTESTABLE: "What the scenario needs could not be had here, so it did not run.",
     Verdict.CONFORMS: "The build is documented as free of the issue and behaved correctly.",
     Verdict.CLEAR: "Nothing was claimed of this build and it behaved correctly.",
-    Verdict.NOT_APPLICABLE: "The issue does not concern this product.",
+    Verdict.NOT_APPLICABLE: "The issue does not concern this product, or the scenario not this build.",
 }
 
 _SYMPTOM = {
