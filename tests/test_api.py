@@ -174,7 +174,8 @@ def test_a_server_that_dies(api, server):
 
 
 def test_a_call_that_takes_too_long(server, transcript):
-    api = Api(str(server.socket), name="m1", transcript=transcript, timeout=0.05)
+    api = Api(str(server.socket), name="m1", transcript=transcript)
+    api.timeout = 0.05
     over = threading.Event()
 
     def hang(_):

@@ -67,12 +67,23 @@ def cluster(host, product, tmp_path, monkeypatch) -> Cluster:
 
     monkeypatch.setattr(clusters, "Container", machine)
     monkeypatch.setattr(clusters, "Api", api)
-    monkeypatch.setattr(clusters, "eventually", impatient)
+    monkeypatch.setattr(clusters, "eventually", soon)
     return Cluster(host, Transcript(tmp_path / "transcript.jsonl"))
 
 
-def impatient(probe, *args, **options):
-    return waiting.eventually(probe, *args, **{**options, "every": 0.001, "within": 0.1})
+def soon(probe, *args, **options):
+    """Wait as long as the lab, and ask again sooner."""
+    return waiting.eventually(probe, *args, **options, every=0.001)
+
+
+@pytest.fixture
+def impatient(cluster, monkeypatch):  # noqa: ARG001 (which sets another patience)
+    """Ask twice or so."""
+
+    def eventually(probe, *args, **options):
+        return waiting.eventually(probe, *args, **{**options, "every": 0.001, "within": 0.01})
+
+    monkeypatch.setattr(clusters, "eventually", eventually)
 
 
 def joined(product: FakeServer, stdin: bytes) -> Result:
@@ -231,6 +242,7 @@ def test_a_cluster_that_is_not_formed_is_the_lab_s_fault(cluster, failure):
         cluster.form()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cluster_that_is_never_online_is_the_lab_s_fault(cluster, product):
     product.say["GET cluster/members"] = Answer(
         [{"server_name": "m1", "status": "Online"}, {"server_name": "m2", "status": "Offline"}]
@@ -269,6 +281,7 @@ def test_statuses_and_leader(cluster, product):
         cluster.leader()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_waiting_for_some_members(cluster, product):
     formed(cluster)
     product.members["m3"]["status"] = "Offline"

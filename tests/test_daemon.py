@@ -28,12 +28,20 @@ def member(machine) -> Member:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def soon(monkeypatch):
     """Wait as long as the lab, and ask again sooner."""
+    monkeypatch.setattr(
+        daemons, "eventually", lambda probe, **options: eventually(probe, **options, every=0.001)
+    )
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Ask twice or so."""
     monkeypatch.setattr(
         daemons,
         "eventually",
-        lambda probe, **options: eventually(probe, **{**options, "every": 0.001, "within": 0.05}),
+        lambda probe, **options: eventually(probe, **{**options, "every": 0.001, "within": 0.002}),
     )
 
 
@@ -65,6 +73,7 @@ def test_stopping_waits_for_the_end_of_the_process(member, machine):
     assert len(asked) == 3
 
 
+@pytest.mark.usefixtures("impatient")
 def test_stopping_what_does_not_stop(member, machine):
     machine.answers = [("MainPID", pids("7"))]
     with pytest.raises(NotObservedError, match="m1: daemon stopped; last observation: False"):
@@ -97,6 +106,7 @@ def test_environment_is_set_and_unset(member, machine):
     assert machine.commands[-2:] == [f"rm -f {path}", "systemctl daemon-reload"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_ready_is_what_the_daemon_says_of_itself(member, machine):
     assert member.daemon.is_ready()
     assert "--unix-socket /var/lib/incus/unix.socket" in machine.commands[0]
