@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 READY = 60.0
 DROP_IN = "/etc/systemd/system/{service}.d/clusterproof.conf"
+# With the socket systemd also stops the unit that starts instances at boot, and that one's end would shut
+# all instances down.
+SPARE_INSTANCES = (
+    "mkdir -p /run/systemd/system/{startup}.d && "
+    "printf '[Service]\\nExecStop=\\n' > /run/systemd/system/{startup}.d/clusterproof.conf && "
+    "systemctl daemon-reload; "
+)
 
 
 class Daemon:
@@ -33,6 +40,10 @@ class Daemon:
     def _socket(self) -> str:
         return self._member.facts.units.socket
 
+    @property
+    def _spare_instances(self) -> str:
+        return SPARE_INSTANCES.format(startup=self._member.facts.units.startup)
+
     def pid(self) -> int:
         """Return the daemon's process id, 0 where it does not run."""
         shown = self._member.run(["systemctl", "show", "--property=MainPID", "--value", self._service])
@@ -47,7 +58,7 @@ class Daemon:
     def stop(self) -> None:
         """Stop the daemon so that no client's call starts it again; its instances go on running."""
         self._member.run(
-            f"systemctl stop --no-block {self._socket} {self._service}; "
+            f"{self._spare_instances}systemctl stop --no-block {self._socket} {self._service}; "
             f"systemctl kill --kill-whom=main {self._service} || true"
         )
         eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon stopped")
@@ -58,10 +69,10 @@ class Daemon:
         self.start()
 
     def kill(self) -> None:
-        """Kill the daemon (signal 9) and keep systemd from starting it again."""
+        """Kill the daemon (signal 9) for good; its instances go on running."""
         with self._member.transcript.step("fault", self._member.name, "kill -9 of the daemon"):
             self._member.run(
-                f"systemctl stop --no-block {self._socket}; "
+                f"{self._spare_instances}systemctl stop --no-block {self._socket}; "
                 f"systemctl kill --kill-whom=main --signal=KILL {self._service}; "
                 f"systemctl stop --no-block {self._service}"
             )

@@ -87,6 +87,17 @@ def test_restarting_is_both(member, machine):
     assert "start --no-block" in machine.commands[-1]
 
 
+def test_neither_shuts_the_instances_down(member, machine):
+    machine.answers = [("MainPID", pids("0"))]
+    for end in (member.daemon.stop, member.daemon.kill):
+        machine.commands.clear()
+        end()
+        command = machine.commands[0]
+        # The unit that shuts them down stops with the socket.
+        assert command.index("ExecStop=") < command.index("daemon-reload") < command.index("systemctl stop")
+        assert "/incus-startup.service.d/" in command
+
+
 def test_killing_is_by_signal_9_and_for_good(member, machine):
     machine.answers = [("MainPID", pids("7", "0"))]
     member.daemon.kill()
