@@ -94,7 +94,9 @@ def test_neither_shuts_the_instances_down(member, machine):
         end()
         command = machine.commands[0]
         # The unit that shuts them down stops with the socket.
-        assert command.index("ExecStop=") < command.index("daemon-reload") < command.index("systemctl stop")
+        assert (
+            command.index("ExecStop=") < command.index("daemon-reload") < command.index("systemctl stop")
+        )
         assert "/incus-startup.service.d/" in command
 
 
