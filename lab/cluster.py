@@ -145,7 +145,7 @@ class Cluster:
         return next(member for member in self.members if member.name == name)
 
     def client(self, member: Member | None = None) -> Api:
-        """Return the product's API on ``member``, by default on the first one whose machine is there.
+        """Return the product's API on ``member``, by default on the first one.
 
         Raises ApiError where it does not answer.
         """

@@ -32,6 +32,9 @@ BOOTED = (
     "&& systemctl is-active --quiet basic.target dbus.service; do sleep 0.05; done"
 )
 
+# What is given on standard input may be a join token: nothing of it stays behind.
+WITH_STDIN = 'exec 3<"$1"; rm "$1"; shift; exec "$@" <&3 3<&-'
+
 _stdin_numbers = itertools.count(1)
 
 
@@ -113,7 +116,7 @@ class Container:
         if stdin is not None:
             path = f"/run/clusterproof-stdin-{next(_stdin_numbers)}"
             self.write(path, stdin, 0o600)
-            command = ["sh", "-c", 'file=$1; shift; exec "$@" < "$file"', "sh", path, *command]
+            command = ["sh", "-c", WITH_STDIN, "sh", path, *command]
         began = time.monotonic()
         try:
             answer = self.host.api.post(

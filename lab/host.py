@@ -391,7 +391,7 @@ class Host:
             except LabError as error:
                 kept.append(str(error))
                 continue
-            run.forget()
+            run.forget_if_dead()
             if count:
                 swept.append(f"run {run_id}: {count} instances and volumes deleted")
         if kept:

@@ -69,7 +69,10 @@ class Run:
 
     def hold(self) -> None:
         """Mark the run as in use by this process, until the process ends."""
-        if self._held is None:
+        if self._held is not None:
+            return
+        # A sweep that came between making and holding would take the run for dead.
+        with lock("runs"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             self._held = os.open(self._lock_path(os.getpid()), os.O_RDWR | os.O_CREAT, 0o600)
@@ -81,6 +84,18 @@ class Run:
 
     def forget(self) -> None:
         """Remove the run's folder and give its addresses back."""
+        with lock("runs"):
+            self._forget()
+
+    def forget_if_dead(self) -> bool:
+        """Forget the run unless it is alive; say whether it was forgotten."""
+        with lock("runs"):
+            if self.alive():
+                return False
+            self._forget()
+            return True
+
+    def _forget(self) -> None:
         for path in (folder() / "addresses").glob("*"):
             if _text(path) == self.id:
                 path.unlink(missing_ok=True)
