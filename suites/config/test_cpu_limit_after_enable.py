@@ -13,11 +13,7 @@ import pytest
 
 from fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
 
-pytestmark = [
-    pytest.mark.documents("lxd-11899"),
-    pytest.mark.members(1),
-    pytest.mark.requires("cpu-limits"),
-]
+pytestmark = [pytest.mark.documents("lxd-11899"), pytest.mark.members(1)]
 
 
 def enable(members: Cluster) -> Member:
