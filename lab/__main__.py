@@ -54,9 +54,9 @@ def _errors() -> Iterator[None]:
 def _host(lab_host: str | None) -> Iterator[Host]:
     """A prepared lab host for one command; what the command made is removed unless it is kept."""
     run = state.Run.new()
-    run.hold()
     host = None
     try:
+        run.hold()
         host = Host(find(lab_host), run, Transcript())
         host.prepare()
         yield host

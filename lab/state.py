@@ -26,9 +26,21 @@ def folder() -> Path:
 
 def lock(name: str) -> FileLock:
     """Return the lock called ``name``, the same one for every process that uses this lab."""
-    place = folder() / "locks"
-    place.mkdir(parents=True, exist_ok=True)
-    return FileLock(place / f"{name}.lock")
+    return FileLock(_made("locks") / f"{name}.lock")
+
+
+def _made(name: str) -> Path:
+    """Return a folder of the lab, made if need be. Raises LabError where it cannot be written."""
+    place = folder() / name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"the lab's folder {place} cannot be made: {error.strerror}; name another one with LAB_DIR"
+        ) from error
+    if not os.access(place, os.W_OK):
+        raise LabError(f"the lab's folder {place} cannot be written; be root, or name another with LAB_DIR")
+    return place
 
 
 class Run:
@@ -73,8 +85,7 @@ class Run:
             return
         # A sweep that came between making and holding would take the run for dead.
         with lock("runs"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
+            _made(f"runs/{self.id}").chmod(0o700)
             self._held = os.open(self._lock_path(os.getpid()), os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._held, fcntl.LOCK_EX)
 
@@ -106,8 +117,7 @@ class Run:
 
     def reserve(self, address: str) -> bool:
         """Reserve ``address`` for this run; False where another one has it."""
-        place = folder() / "addresses"
-        place.mkdir(parents=True, exist_ok=True)
+        place = _made("addresses")
         try:
             handle = os.open(place / address, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
