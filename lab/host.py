@@ -379,7 +379,24 @@ class Host:
         }
 
     def sweep(self) -> list[str]:
-        """Delete what dead runs of this machine left; return a line for each."""
+        """Delete what dead runs of this machine left; return a line for each.
+
+        Raises LabError, after trying all, where something could not be deleted.
+        """
+        swept, kept = self._sweep()
+        if kept and self.where.private and not self._others():
+            # A pool that became read-only when its disk was full can be written after a new start.
+            server = PrivateServer(NETWORK)
+            server.stop()
+            server.ensure()
+            again, kept = self._sweep()
+            swept += again
+        if kept:
+            raise LabError("not everything could be swept: " + "; ".join(kept))
+        return swept
+
+    def _sweep(self) -> tuple[list[str], list[str]]:
+        """Delete what can be deleted; return a line for each run, and why others are still there."""
         swept, kept = [], []
         known = {run.id for run in state.Run.known()}
         for run_id in sorted(self.runs() | known):
@@ -394,14 +411,14 @@ class Host:
             run.forget_if_dead()
             if count:
                 swept.append(f"run {run_id}: {count} instances and volumes deleted")
-        if kept:
-            raise LabError("not everything could be swept: " + "; ".join(kept))
-        return swept
+        return swept, kept
+
+    def _others(self) -> list[state.Run]:
+        return [run for run in state.Run.known() if run.id != self.run.id and run.alive()]
 
     def idle(self) -> bool:
         """Say whether nothing but this process uses the lab on this host."""
-        others = [run for run in state.Run.known() if run.id != self.run.id and run.alive()]
-        return not others and not (self.is_prepared() and self.instances())
+        return not self._others() and not (self.is_prepared() and self.instances())
 
     def dismantle(self) -> None:
         """Remove the lab's images, bridge, pool and project; nothing of anybody else is touched."""
