@@ -1,0 +1,71 @@
+"""A daemon killed in the middle of a join must not leave the pools of the cluster mounted (lxc/incus#1636).
+
+What a joiner undoes when its join fails, it cannot undo when it is killed, and after the next start it
+does not know that there was a join: the pool of the cluster is now one of its own, and mounted.
+
+A named pipe where the cluster's certificate has to be written holds the join after the cluster accepted
+the member and before it is one. That the cluster says the member is pending, and that the pool is
+mounted after the next start, proves that it is this. The way out is that of every failed join: unmount,
+then remove the state folder. The cluster replaces the pending member when the joiner comes again.
+"""
+
+import pytest
+
+from fixtures import Cluster, Member, SymptomWatch, eventually
+from suites.membership.joining import (
+    FILE,
+    SOURCE,
+    check_data_kept,
+    check_joins,
+    check_nothing_mounted,
+    empty_source,
+    make_cluster,
+    remove_state,
+    seed,
+)
+
+pytestmark = [pytest.mark.documents("killed-join"), pytest.mark.members(2)]
+
+PENDING = "SELECT name FROM nodes WHERE state = 1"
+
+
+def kill_in_join(members: Cluster) -> Member:
+    """The daemon of the joiner is killed after the cluster has accepted it, and started again."""
+    first, joiner = make_cluster(members)
+    pipe = f"{joiner.facts.state_dir}/cluster.crt"
+    joiner.run(["mkfifo", pipe], check=True)
+    preseed = seed(joiner, cluster_token=members.token(joiner.name))
+    init = " ".join(joiner.facts.admin) + " init --preseed"
+    joiner.run(f"exec 4<&0; {init} <&4 >/dev/null 2>&1 &", stdin=preseed, check=True)
+    eventually(
+        lambda: first.sql("global", PENDING),
+        lambda pending: joiner.name in pending,
+        within=30,
+        what=f"{joiner.name} is accepted",
+    )
+    joiner.daemon.kill()
+    joiner.run(["rm", pipe], check=True)
+    joiner.daemon.start()
+    joiner.daemon.wait_ready()
+    return joiner
+
+
+def test_killed(members: Cluster, symptom: SymptomWatch) -> None:
+    """The joiner's daemon is killed in the middle of the join and comes back."""
+    joiner = kill_in_join(members)
+    with symptom("the joiner has nothing of the cluster"):
+        check_nothing_mounted(joiner)
+
+
+@pytest.mark.role("workaround")
+def test_cleaned_up(members: Cluster, symptom: SymptomWatch) -> None:
+    """The pool is unmounted and the state folder removed; a second join works."""
+    joiner = kill_in_join(members)
+    joiner.run(["touch", f"{SOURCE}/{FILE}"], check=True)
+    state = joiner.facts.state_dir
+    remove_state(joiner, f"umount {state}/storage-pools/*; rm -rf {state}")
+    with symptom("what is in the source of the pool is still there"):
+        check_data_kept(joiner)
+    empty_source(joiner)
+    with symptom("the joiner can join"):
+        check_joins(members, joiner)
