@@ -29,7 +29,9 @@ def enable(members: Cluster) -> Member:
 
 def cpus(member: Member) -> int:
     """Return how many CPUs the container c1 may use."""
-    return int(member.client("exec", "c1", "--", "nproc").stdout)
+    found = member.client("exec", "c1", "--", "nproc").stdout
+    assert found, "nproc said nothing"
+    return int(found)
 
 
 def check_limit(member: Member) -> None:
