@@ -108,8 +108,10 @@ class _Bare:
                 subprocess.run(["umount", "--lazy", target], check=False, timeout=_LIMIT)
 
     def _run(self, *args: str, stdin: str | None = None) -> str:
+        # The client itself looks for the cluster when it joins, so it is in the namespace too.
         done = subprocess.run(
-            [self._client, *args], input=stdin, capture_output=True, text=True, check=False, timeout=_LIMIT,
+            ["ip", "netns", "exec", self.namespace, self._client, *args],
+            input=stdin, capture_output=True, text=True, check=False, timeout=_LIMIT,
             env=os.environ | {"INCUS_DIR": str(self.folder), "HOME": str(self.folder)},
         )  # fmt: skip
         if done.returncode:
