@@ -168,7 +168,7 @@ class Cluster:
         body = {"name": name, "type": "client", "certificate": _body(pair)}
         self.client(chosen).post("certificates", {**body, "restricted": True, "projects": [project]})
         self._clients[name] = Api(
-            f"https://{chosen.address}:{PORT}",
+            chosen.machine.endpoint,
             name=f"{chosen.name}, restricted to {project}",
             transcript=self.transcript,
             cert=pair,

@@ -239,22 +239,13 @@ class Host:
 
         Raises LabError where it is somebody else's.
         """
-        found = self._found(path)
+        found = _found(self.server, path)
         if found is not None and not _is_marked(found):
             kind = path.partition("/")[0].replace("-", " ").removesuffix("s").removeprefix("storage ")
             raise LabError(
                 f"the lab host has a {kind} {path.rpartition('/')[2]} that clusterproof did not make; "
                 "rename or remove it"
             )
-        return found
-
-    def _found(self, path: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = self.server.get(path)
-        except ApiError as error:
-            if error.status == 404:  # noqa: PLR2004 - HTTP's own number
-                return None
-            raise
         return found
 
     def _make_pool(self) -> None:
@@ -279,7 +270,7 @@ class Host:
                 address = (network.get("config") or {}).get("ipv4.address", "")
                 used.append(ipaddress.IPv4Interface(address).network)
             # Also interfaces that the server does not manage: a host elsewhere has routes of its own.
-            state_now = self._found(f"networks/{network['name']}/state") or {}
+            state_now = _found(self.server, f"networks/{network['name']}/state") or {}
             for address in state_now.get("addresses") or []:
                 if address["family"] == "inet":
                     found = ipaddress.IPv4Interface(f"{address['address']}/{address['netmask']}")
@@ -424,7 +415,7 @@ class Host:
         """Remove the lab's images, bridge, pool and project; nothing of anybody else is touched."""
         try:
             paths = (f"networks/{NETWORK}", f"storage-pools/{POOL}", f"projects/{PROJECT}")
-            ours = [path for path in paths if (found := self._found(path)) and _is_marked(found)]
+            ours = [path for path in paths if (found := _found(self.server, path)) and _is_marked(found)]
             if paths[-1] in ours:
                 for image in self.api.get("images", recursion=1):
                     self.api.delete(f"images/{image['fingerprint']}", timeout=60)
@@ -491,11 +482,16 @@ def _is_marked(found: dict[str, Any]) -> bool:
     return (found.get("config") or {}).get(MARK) == "true"
 
 
-def _has(api: Api, path: str) -> bool:
+def _found(api: Api, path: str) -> dict[str, Any] | None:
+    """Return what is at ``path``, None where there is nothing."""
     try:
-        api.get(path)
+        found: dict[str, Any] = api.get(path)
     except ApiError as error:
-        if error.status == 404:  # noqa: PLR2004
-            return False
+        if error.status == 404:  # noqa: PLR2004 - HTTP's own number
+            return None
         raise
-    return True
+    return found
+
+
+def _has(api: Api, path: str) -> bool:
+    return _found(api, path) is not None
