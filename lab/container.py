@@ -28,8 +28,7 @@ TIMED_OUT = (124, 137)
 # Booted is what a member needs to be used. The last jobs are not waited for: among them the product's own
 # units wait, after a change of build, for other members or for a daemon that cannot come up.
 BOOTED = (
-    "until [ -S /run/dbus/system_bus_socket ] "
-    "&& systemctl is-active --quiet basic.target dbus.service; do sleep 0.05; done"
+    "until [ -S /run/systemd/private ]; do sleep 0.02; done; systemctl start basic.target dbus.service"
 )
 
 # What is given on standard input may be a join token: nothing of it stays behind.
@@ -138,7 +137,7 @@ class Container:
             raise LabError(f"cannot run a command in member {self.name}: {error}") from error
         lasted = time.monotonic() - began
         output = {
-            stream: self._lab("read the output of", lambda path=path: self._recorded(path))
+            stream: self._recorded(path.removeprefix("/1.0/"))
             for stream, path in answer["output"].items()
         }
         # A command may end with the same status by itself, but not so late.
@@ -210,11 +209,10 @@ class Container:
         )
 
     def _recorded(self, path: str) -> str:
-        path = path.removeprefix("/1.0/")
-        text = self.host.api.raw(path).decode(errors="replace")
+        output: bytes = self._lab("read the output of", lambda: self.host.api.raw(path))
         with contextlib.suppress(ApiError):
             self.host.api.delete(path)
-        return text
+        return output.decode(errors="replace")
 
     def _lab(self, doing: str, call: Any) -> Any:  # noqa: ANN401
         """Return what ``call`` returns; what the host refuses is the lab's fault, never the product's."""
