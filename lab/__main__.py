@@ -18,7 +18,7 @@ from lab import bench as benchmark
 from lab import catalogue, doctor, state
 from lab.cluster import Cluster
 from lab.errors import LabError, UsageError
-from lab.host import MARK, PROJECT, Host, find, release
+from lab.host import MARK, PROJECT, Host, connect, find, release
 from lab.progress import ProgressBoard
 from lab.transcript import Transcript
 
@@ -56,9 +56,7 @@ def _host(lab_host: str | None) -> Iterator[Host]:
     run = state.Run.new()
     host = None
     try:
-        run.hold()
-        host = Host(find(lab_host), run, Transcript())
-        host.prepare()
+        host = connect(lab_host, run)
         yield host
     finally:
         if host is None:

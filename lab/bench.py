@@ -105,10 +105,8 @@ def _workers(host: Host, entry: CatalogueBuild, count: int) -> float:
     code = (
         "import sys\n"
         "from lab import bench, catalogue, state\n"
-        "from lab.host import Host, find\n"
-        "from lab.transcript import Transcript\n"
-        "run = state.Run(sys.argv[1]); run.hold()\n"
-        "host = Host(find(sys.argv[3]), run, Transcript()); host.prepare()\n"
+        "from lab.host import connect\n"
+        "host = connect(sys.argv[3], state.Run(sys.argv[1]))\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "print(bench.make_once(host, catalogue.load().get(sys.argv[2])))\n"
     )

@@ -81,6 +81,17 @@ def find(wanted: str | None = None) -> Where:
     return Where(str(PrivateServer(NETWORK).ensure()), private=True)
 
 
+def connect(wanted: str | None, run: state.Run) -> Host:
+    """Return the lab host, prepared for ``run``, which this process holds from now on.
+
+    ``wanted`` and errors are as in ``find``; also LabError where the host cannot be used.
+    """
+    run.hold()
+    host = Host(find(wanted), run, Transcript())
+    host.prepare()
+    return host
+
+
 def local_server() -> Path | None:
     """Return the socket of the LXD or Incus server of this machine that answers, or None."""
     for path in SOCKETS:

@@ -28,10 +28,10 @@ class GateResult(NamedTuple):
 def gate(
     cells: Iterable[Cell], policy: Policy = "expected", *, problems: Sequence[str] = ()
 ) -> GateResult:
-    """Judge the results of a run; ``problems`` are the lines of it that could not be read.
+    """Judge the results of a run; ``problems`` are the results that are missing.
 
     ``expected``: 0 where all verdicts are expected, 1 where any is not, 2 where none is but cells
-    are blocked, nothing was judged, or a result could not be read. ``strict`` takes untestable
+    are blocked, nothing was judged, or a result is missing. ``strict`` takes untestable
     cells for blocked. ``none`` says the same and is always 0.
 
     Of a cell that ran more than once the newest result counts; but a repeat lifts a block only,
@@ -49,20 +49,20 @@ def gate(
     elif blocked:
         code, summary = BLOCKED, f"{_count(blocked)} blocked"
     elif problems:
-        code, summary = BLOCKED, "results are missing"
+        code, summary = BLOCKED, "the results are incomplete"
     elif not standing:
         code, summary = BLOCKED, "nothing was judged, as there are no results"
     else:
         code, summary = PASSED, f"{_count(standing)} as expected"
 
     worst_first = sorted(unexpected + blocked, key=lambda cell: -cell.verdict.severity)
-    lines = [f"unreadable: {one_line(problem)}" for problem in problems]
+    lines = [f"missing: {one_line(problem)}" for problem in problems]
     lines += [_line(cell) for cell in worst_first]
     counts = Counter(cell.verdict for cell in standing)
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     word = "passed" if code == PASSED else "not passed"
-    if problems:
-        summary += f", {len(problems)} unreadable"
+    if problems and (unexpected or blocked):
+        summary += ", the results are incomplete"
     summary = f"gate ({policy}): {word}: {summary}" + (f" ({tally})" if tally else "")
     if policy == "none" and code != PASSED:
         code = PASSED

@@ -18,13 +18,13 @@ HISTORY = "history.sqlite"
 
 
 class Published(NamedTuple):
-    """What a run's results say; ``gate(published.cells, policy, problems=published.unread)``.
+    """What a run's results say; ``gate(published.cells, policy, problems=published.missing)``.
 
-    ``unread`` are the results that could not be read; ``problems`` these and what else went wrong.
+    ``missing`` says which results are missing; ``problems`` these and what else went wrong.
     """
 
     cells: list[Cell]
-    unread: list[str]
+    missing: list[str]
     problems: list[str]
     matrix: Matrix
     html: Path
@@ -44,8 +44,8 @@ def publish(
     page that cannot be written. ``html`` puts the matrix's page elsewhere. May be repeated. Raises
     FileNotFoundError where the run has no results, OSError where the matrix cannot be written.
     """
-    cells, unread = read(run_dir / FILENAME)
-    problems = list(unread)
+    cells, missing = read(run_dir / FILENAME)
+    problems = list(missing)
     history_path = history_path or run_dir.parent / HISTORY
     try:
         with History(history_path) as history:
@@ -62,7 +62,7 @@ def publish(
     base = Path(os.path.relpath(run_dir.resolve(), html.parent.resolve())).as_posix()
     _write(run_dir / "matrix.json", matrix.json_text())
     _write(html, page(matrix, "" if base == "." else base))
-    return Published(cells=cells, unread=unread, problems=problems, matrix=matrix, html=html)
+    return Published(cells=cells, missing=missing, problems=problems, matrix=matrix, html=html)
 
 
 def _write_cells(run_dir: Path, cells: list[Cell], matrix: Matrix, html: Path) -> list[str]:

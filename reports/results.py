@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple, Self
@@ -24,6 +26,8 @@ from builds import Build, Expectation
 from reports.verdicts import Observation, Role, Verdict, judge
 
 FILENAME = "results.jsonl"
+PLAN = "plan.txt"
+_SHOWN = 3  # scenarios that a message names
 
 
 def _encodable(value: object) -> object:
@@ -163,11 +167,18 @@ def append(path: Path, cell: Cell) -> None:
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> tuple[list[Cell], list[str]]:
-    """Return the cells of ``path`` in the order they were written, and what could not be read.
+def plan(folder: Path, cells: Sequence[str]) -> None:
+    """Write down which cells a run is to have, by pytest's names of them, before the first one runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PLAN).write_text("".join(f"{name}\n" for name in cells), encoding="utf-8")
 
-    Every problem is one line that begins with file:line; the other lines are kept. Raises
-    FileNotFoundError where there is no such file.
+
+def read(path: Path) -> tuple[list[Cell], list[str]]:
+    """Return the cells of ``path`` in the order they were written, and what is missing of it.
+
+    Every problem is one line: a line that could not be read begins with file:line, the others are
+    kept; cells that were planned and never had a result, as in a run that was interrupted, are one
+    problem together. Raises FileNotFoundError where there is no such file.
     """
     cells: list[Cell] = []
     problems: list[str] = []
@@ -181,7 +192,19 @@ def read(path: Path) -> tuple[list[Cell], list[str]]:
             # Only the last line can lack its end: what a killed process left.
             cut = "cut off in the middle: " if number == len(lines) else ""
             problems.append(f"{path}:{number}: {cut}{_first(error)}")
-    return cells, problems
+    return cells, problems + _not_run(path.with_name(PLAN), cells)
+
+
+def _not_run(plan_file: Path, cells: Sequence[Cell]) -> list[str]:
+    if not plan_file.exists():
+        return []
+    planned = [name.partition("[")[0] for name in plan_file.read_text(encoding="utf-8").splitlines()]
+    missing = Counter(planned) - Counter(cell.scenario for cell in cells)
+    if not missing:
+        return []
+    shown = ", ".join(sorted(missing)[:_SHOWN])
+    more = f" and {len(missing) - _SHOWN} more scenarios" if len(missing) > _SHOWN else ""
+    return [f"{missing.total()} of {len(planned)} planned cells have no result: {shown}{more}"]
 
 
 def _first(error: ValidationError) -> str:

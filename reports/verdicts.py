@@ -34,7 +34,7 @@ class Verdict(StrEnum):
     """The judgement of a cell, from worst to best.
 
     The order of the members is the order of severity, which decides what stands for several
-    scenarios together.
+    scenarios together: what did not run says nothing where another scenario did.
     """
 
     REGRESSED = "regressed"
@@ -43,9 +43,9 @@ class Verdict(StrEnum):
     SILENTLY_FIXED = "silently-fixed"
     BLOCKED = "blocked"
     REPRODUCED = "reproduced"
-    UNTESTABLE = "untestable"
     CONFORMS = "conforms"
     CLEAR = "clear"
+    UNTESTABLE = "untestable"
     NOT_APPLICABLE = "not-applicable"
 
     @property
@@ -81,9 +81,9 @@ _SIGNS = {
     Verdict.SILENTLY_FIXED: "?",
     Verdict.BLOCKED: "■",
     Verdict.REPRODUCED: "●",
-    Verdict.UNTESTABLE: "○",
     Verdict.CONFORMS: "✓",
     Verdict.CLEAR: "+",
+    Verdict.UNTESTABLE: "○",
     Verdict.NOT_APPLICABLE: "–",  # noqa: RUF001 (an en dash is what typesetters put into an empty cell)
 }
 
@@ -94,9 +94,9 @@ _MEANINGS = {
     Verdict.SILENTLY_FIXED: "The build should be affected, yet it behaved correctly.",
     Verdict.BLOCKED: "The lab failed; nothing was learnt about the product.",
     Verdict.REPRODUCED: "The documented symptom showed on an affected build.",
-    Verdict.UNTESTABLE: "What the scenario needs could not be had here, so it did not run.",
     Verdict.CONFORMS: "The build is documented as free of the issue and behaved correctly.",
     Verdict.CLEAR: "Nothing was claimed of this build and it behaved correctly.",
+    Verdict.UNTESTABLE: "What the scenario needs could not be had here, so it did not run.",
     Verdict.NOT_APPLICABLE: "The issue does not concern this product, or the scenario not this build.",
 }
 

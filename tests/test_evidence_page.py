@@ -436,7 +436,7 @@ def test_a_page_that_cannot_be_written_is_a_problem_and_no_end(tmp_path, ledger)
     (problem,) = published.problems
     assert problem.startswith('no page for "evidence/lxd-15313-test-lxd@5.0.2": ')
     assert problem in published.html.read_text().replace("&#34;", '"')
-    assert published.unread == []
+    assert published.missing == []
 
 
 def test_publishing_again_changes_nothing(shown, tmp_path):

@@ -108,8 +108,8 @@ def test_a_result_that_was_lost_is_no_success():
     fine = having(Verdict.CONFORMS)
     result = gate([fine], problems=["out/r/results.jsonl:2: cut off\nin the middle"])
     assert result.exit_code == 2
-    assert result.lines[0] == "unreadable: out/r/results.jsonl:2: cut off in the middle"
-    assert "1 unreadable" in result.lines[-1]
+    assert result.lines[0] == "missing: out/r/results.jsonl:2: cut off in the middle"
+    assert "not passed: the results are incomplete" in result.lines[-1]
     assert gate([having(Verdict.REGRESSED)], problems=["x"]).exit_code == 1
 
 

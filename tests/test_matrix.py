@@ -392,7 +392,7 @@ def test_publish_keeps_the_matrix_where_the_history_is_broken(run, ledger, tmp_p
         file.write('{"run"')
     (tmp_path / "broken").write_text("nothing of the kind" * 99)
     published = publish(folder, ledger, tmp_path / "broken")
-    assert len(published.unread) == 1
+    assert len(published.missing) == 1
     assert len(published.problems) == 2
     assert 'history "' in (folder / "matrix.html").read_text().replace("&#34;", '"')
     assert json.loads((folder / "matrix.json").read_text())["rows"][2]["proof"] is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from builds import Expectation
 from reports.repeats import repeats
-from reports.results import Cell, append, read
+from reports.results import Cell, append, plan, read
 from reports.text import one_line
 from reports.verdicts import ROLES, Observation, Verdict, judge
 from tests.samples import BUILDS, INCUS_604, INCUS_702, START, cell, sample_ledger, sample_run
@@ -183,6 +183,18 @@ def test_processes_may_append_at_once(tmp_path):
     kept, problems = read(path)
     assert problems == []
     assert len({one.run for one in kept}) == 60
+
+
+def test_cells_that_never_had_a_result_are_told(tmp_path):
+    done = cell(scenario="suites/a.py::test_a")
+    append(tmp_path / "results.jsonl", done)
+    plan(tmp_path, ["suites/a.py::test_a[incus@7.0.2]"])
+    assert read(tmp_path / "results.jsonl") == ([done], [])
+    plan(tmp_path, [f"suites/a.py::test_{x}[incus@{n}]" for x in "abcde" for n in (1, 2)])
+    assert read(tmp_path / "results.jsonl")[1] == [
+        "9 of 10 planned cells have no result: "
+        "suites/a.py::test_a, suites/a.py::test_b, suites/a.py::test_c and 2 more scenarios"
+    ]
 
 
 def test_no_file_is_the_caller_s_to_tell(tmp_path):

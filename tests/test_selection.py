@@ -155,6 +155,15 @@ def test_a_scenario_that_documents_another_file_s_issue(checkout):
     ) in lines
 
 
+def test_a_scenario_with_values_of_its_own_is_refused(checkout):
+    checkout.ledger()
+    checkout.scenario('@pytest.mark.parametrize("n", [1, 2])\ndef test_it(case, n): pass')
+    assert refused(checkout.run(*COLLECT)) == [
+        "suites/membership/test_name.py::test_it: parametrize(n): a scenario is one cell for each "
+        "build; write one scenario for each value"
+    ]
+
+
 def test_an_unknown_role(checkout):
     checkout.ledger()
     checkout.scenario(f'@pytest.mark.role("repair")\n{PLAIN}')

@@ -259,6 +259,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_has(checkout, server):
     result = checkout.run(*FREE)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert "test_a" in {one["scenario"].rpartition("::")[2] for one in checkout.cells()}
+    assert "not passed: the results are incomplete" in result.stdout.lines[-1]
     assert server.instances["clusterproof"] == {}
     assert Run.known() == []
 
