@@ -6,5 +6,6 @@ pytest_plugins = [
     "fixtures.cells",
     "fixtures.soak",
     "fixtures.clusters",
+    "fixtures.budget",
     "fixtures.session",
 ]

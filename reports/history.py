@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from reports.results import Cell, Key
-from reports.verdicts import Observation, Role, Verdict
+from reports.verdicts import Observation, Verdict
 
 SCHEMA = 1
 _APPLICATION = 0x636C7072  # "clpr", so that another program's database is never taken for ours
@@ -63,12 +63,20 @@ class Past(NamedTuple):
 
     run: str
     scenario: str
-    role: Role
+    role: str
     product: str
     version: str
     started: datetime
     observation: Observation
     verdict: Verdict
+
+
+class Record(NamedTuple):
+    """What is known of one cell: its newest result, how long that took (seconds), and its flips."""
+
+    newest: Past
+    seconds: float
+    flips: int
 
 
 class Proof(NamedTuple):
@@ -154,6 +162,35 @@ class History:
             ).fetchall()
         seen = [Observation(row[0]) for row in rows]
         return sum(before is not after for before, after in pairwise(one for one in seen if one.judged))
+
+    def records(self) -> dict[Key, Record]:
+        """Return what is known of every cell."""
+        found: dict[Key, Record] = {}
+        last_seen: dict[Key, Observation] = {}
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT issue, scenario, role, product, version, peer_product, peer_version, substrate, "
+                "run, started, observation, verdict, json_extract(line, '$.seconds') "
+                "FROM results ORDER BY started, run"
+            )
+            for *identity, run, at, observed, verdict, seconds in rows:
+                key, observation = Key(*identity), Observation(observed)
+                flips = found[key].flips if key in found else 0
+                if observation.judged:
+                    flips += last_seen.get(key, observation) is not observation
+                    last_seen[key] = observation
+                past = Past(
+                    run,
+                    key.scenario,
+                    key.role,
+                    key.product,
+                    key.version,
+                    datetime.fromisoformat(at),
+                    observation,
+                    Verdict(verdict),
+                )
+                found[key] = Record(past, seconds, flips)
+        return found
 
     def proof(self, issue: str) -> Proof:
         """Return both sides of the proof of ``issue``.

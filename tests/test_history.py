@@ -129,6 +129,23 @@ def test_proof_has_two_sides(path, cells, proven, symptom, conforms):
         assert not history.proof("other").proven
 
 
+def test_records_are_the_newest_results_with_their_times_and_flips(path):
+    seen = [
+        cell(run="r1", seconds=3, started=START, observation=Observation.SYMPTOM),
+        cell(run="r2", seconds=4, started=START + timedelta(hours=1)),
+        cell(run="r3", seconds=5, started=START + timedelta(hours=2), observation=Observation.LAB_ERROR),
+    ]
+    other = cell(scenario="suites/b.py::test_b", seconds=7)
+    with History(path) as history:
+        assert history.records() == {}
+        history.record([*reversed(seen), other])
+        records = history.records()
+    assert set(records) == {seen[0].key, other.key}
+    found = records[seen[0].key]
+    assert (found.newest.run, found.newest.verdict, found.seconds, found.flips) == ("r3", Verdict.BLOCKED, 5, 1)
+    assert (records[other.key].seconds, records[other.key].flips) == (7, 0)
+
+
 def test_what_is_proven_stays_so(path):
     record(path, [at(1, build=LXD_502, **SICK), at(2)])
     record(path, [at(3, build=LXD_502)])
