@@ -4,6 +4,7 @@ pytest_plugins = [
     "fixtures.options",
     "fixtures.selection",
     "fixtures.cells",
+    "fixtures.faults",
     "fixtures.soak",
     "fixtures.clusters",
     "fixtures.budget",

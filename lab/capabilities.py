@@ -26,6 +26,11 @@ CAPABILITIES: dict[str, Capability] = {
         "members on this host have one CPU, or no cpuset controller of the second kind of control groups",
         probe="test $(nproc) -gt 1 && grep -qw cpuset /sys/fs/cgroup/cgroup.controllers",
     ),
+    "loop-devices": Capability(
+        frozenset({"container", "vm"}),
+        "members on this host may not use loop devices",
+        probe='test -b "$(losetup --find)"',
+    ),
     "vm-instances": Capability(
         frozenset({"vm"}), "a nested container has no KVM and no vhost_vsock; it takes the vm substrate"
     ),

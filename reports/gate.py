@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 from reports.repeats import repeats
 from reports.results import Cell
 from reports.text import one_line
-from reports.verdicts import Verdict
+from reports.verdicts import Observation, Verdict
 
 Policy = Literal["strict", "expected", "none"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -68,6 +68,23 @@ def gate(
         code = PASSED
         summary += "; the exit status is 0 all the same"
     return GateResult(code, [*lines, summary])
+
+
+def gate_faults(cells: Iterable[Cell], fault: str, *, problems: Sequence[str] = ()) -> GateResult:
+    """Judge the scenarios of a run in which ``fault`` struck every cell: 1 where one cannot tell.
+
+    A scenario cannot tell where it took the fault for its symptom, on a build that is expected to
+    be free of it.
+    """
+    standing = [results.standing for results in repeats(cells).values()]
+    mistaken = [one for one in standing if one.verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)]
+    lines = [f"missing: {one_line(problem)}" for problem in problems] + [_line(one) for one in mistaken]
+    counts = Counter(one.observation for one in standing)
+    tally = ", ".join(f"{counts[seen]} {seen}" for seen in Observation if counts[seen])
+    code = UNEXPECTED if mistaken else BLOCKED if problems or not standing else PASSED
+    says = f"{_count(mistaken)} took it for the symptom" if mistaken else "no cell took it for the symptom"
+    word = "passed" if code == PASSED else "not passed"
+    return GateResult(code, [*lines, f"fault {fault}: {word}: {says} ({tally or 'no results'})"])
 
 
 def _count(cells: list[Cell]) -> str:

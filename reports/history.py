@@ -196,8 +196,9 @@ class History:
         """Return both sides of the proof of ``issue``.
 
         It is proven where a reproduction showed the symptom on some build, and either the same
-        scenario conformed on another build, or a workaround or control of the issue conformed. Where
-        only one side exists, that one is returned.
+        scenario conformed on another build, or a workaround or control of the issue conformed; or
+        where an injection showed the symptom and any scenario of the issue conformed. What products
+        did by themselves goes before injections. Where only one side exists, that one is returned.
         """
         with self._explained():
             rows = self._db.execute(
@@ -220,9 +221,8 @@ class History:
         ]
         # A symptom in spite of the workaround says that the workaround fails, not that the scenario
         # can tell; so it counts for neither side.
-        sick = [
-            one for one in past if one.observation is Observation.SYMPTOM and one.role == "reproduction"
-        ]
+        showing = [one for one in past if one.observation is Observation.SYMPTOM]
+        sick = [one for role in ("reproduction", "injection") for one in showing if one.role == role]
         well = [one for one in past if one.observation is Observation.CONFORMS]
         for symptom in sick:
             for conforms in well:
@@ -289,6 +289,9 @@ def record(path: Path, cells: Iterable[Cell]) -> None:
 
 
 def _opposite(symptom: Past, conforms: Past) -> bool:
+    if "injection" in (symptom.role, conforms.role):
+        # Where the symptom was brought about and nothing was reported, the scenario could not tell.
+        return conforms.role != "injection"
     if conforms.role != "reproduction":
         return True
     same_build = (symptom.product, symptom.version) == (conforms.product, conforms.version)

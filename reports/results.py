@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from builds import Build, Expectation
-from reports.verdicts import Observation, Role, Verdict, judge
+from reports.verdicts import Observation, Role, Verdict, expect, judge
 
 FILENAME = "results.jsonl"
 PLAN = "plan.txt"
@@ -116,9 +116,10 @@ class Cell(BaseModel):
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
-        if self.role != "reproduction" and self.expectation is Expectation.AFFECTED:
+        possible = {expect(expectation, self.role) for expectation in Expectation}
+        if self.expectation not in possible:
             raise ValueError(
-                f'expectation "affected" in the role {self.role}: '
+                f'expectation "{self.expectation}" in the role {self.role}: '
                 "take the expectation from reports.verdicts.expect"
             )
         verdict = judge(self.expectation, self.observation)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from builds import Expectation
 
-Role = Literal["reproduction", "workaround", "control"]
+Role = Literal["reproduction", "workaround", "control", "injection"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -119,8 +119,13 @@ def expect(issue: Expectation, role: Role) -> Expectation:
     """Return what a scenario in ``role`` expects of a build of which the issue expects ``issue``.
 
     In a workaround or control the cause is taken away or the documented way out is used, so that
-    also an affected build must behave.
+    also an affected build must behave. In an injection the symptom is brought about on purpose, so
+    that every build must show it: that is how a scenario proves that it can tell.
     """
+    if issue is Expectation.NOT_APPLICABLE:
+        return issue
+    if role == "injection":
+        return Expectation.AFFECTED
     if role != "reproduction" and issue is Expectation.AFFECTED:
         return Expectation.NOT_AFFECTED
     return issue

@@ -90,6 +90,7 @@ def test_flips_are_counted_over_what_was_seen_of_the_product(path):
 
 
 SICK = {"observation": Observation.SYMPTOM, "expectation": Expectation.UNKNOWN}
+INJECTED = {"role": "injection", "scenario": OTHER, "expectation": Expectation.AFFECTED}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,17 @@ SICK = {"observation": Observation.SYMPTOM, "expectation": Expectation.UNKNOWN}
         ([at(1, build=LXD_502, **SICK), at(2, scenario=OTHER)], False, "run-1", None),
         # the symptom in spite of the way out
         ([at(1, build=LXD_502, role="workaround", **SICK), at(2)], False, None, "run-2"),
+        # brought about on purpose, and seen; what a product did by itself goes before
+        ([at(1, **{**SICK, **INJECTED}), at(2)], True, "run-1", "run-2"),
+        ([at(1, **{**SICK, **INJECTED})], False, "run-1", None),
+        (
+            [at(1, build=LXD_502, **SICK), at(2), at(3, **{**SICK, **INJECTED})],
+            True,
+            "run-1",
+            "run-2",
+        ),
+        # brought about on purpose, and not seen: the scenario cannot tell
+        ([at(1, **SICK), at(2, **INJECTED)], False, "run-1", None),
         # the newest pair counts
         (
             [at(n, build=LXD_502, **SICK) for n in (1, 4)] + [at(n) for n in (2, 3)],

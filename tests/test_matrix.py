@@ -107,6 +107,16 @@ def test_a_meeting_is_the_worst_of_its_scenarios(ledger):
     assert (meeting.verdict, meeting.expected) == (Verdict.REGRESSED, False)
 
 
+def test_a_symptom_that_was_brought_about_says_nothing_of_the_build(ledger):
+    injected = {"build": LXD_502, "role": "injection", "scenario": "y", "expectation": Expectation.AFFECTED}
+    fine, seen = cell(build=LXD_502), cell(observation=Observation.SYMPTOM, **injected)
+    column = "lxd@5.0.2-5+deb12u6"
+    assert build_matrix([fine, seen], ledger).cells["lxd-15313"][column].verdict is Verdict.CONFORMS
+    assert build_matrix([seen], ledger).cells["lxd-15313"][column].verdict is Verdict.REPRODUCED
+    missed = build_matrix([fine, cell(**injected)], ledger).cells["lxd-15313"][column]
+    assert (missed.verdict, missed.expected) == (Verdict.SILENTLY_FIXED, False)
+
+
 def test_of_repeats_the_newest_is_shown_and_all_are_counted(ledger):
     later = START + timedelta(minutes=5)
     cells = [cell(started=later, reason="later"), cell(observation=Observation.SYMPTOM)]

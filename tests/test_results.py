@@ -12,7 +12,7 @@ from builds import Expectation
 from reports.repeats import repeats
 from reports.results import Cell, append, plan, read
 from reports.text import one_line
-from reports.verdicts import ROLES, Observation, Verdict, judge
+from reports.verdicts import ROLES, Observation, Verdict, expect, judge
 from tests.samples import BUILDS, INCUS_604, INCUS_702, START, cell, sample_ledger, sample_run
 
 POSSIBLE = [
@@ -25,7 +25,7 @@ POSSIBLE = [
 @st.composite
 def cells(draw):
     expectation, observation = draw(st.sampled_from(POSSIBLE))
-    roles = ROLES if expectation is not Expectation.AFFECTED else ["reproduction"]
+    roles = [role for role in ROLES if expectation in {expect(one, role) for one in Expectation}]
     text = st.text(min_size=1)
     return cell(
         run=draw(text),

@@ -170,7 +170,7 @@ def test_an_unknown_role(checkout):
     (line,) = refused(checkout.run(*COLLECT))
     assert line == (
         'suites/membership/test_name.py::test_it: role("repair") is none of '
-        "reproduction, workaround, control"
+        "reproduction, workaround, control, injection"
     )
 
 

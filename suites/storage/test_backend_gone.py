@@ -28,13 +28,19 @@ pytestmark = [pytest.mark.documents("backend-gone"), pytest.mark.members(2)]
 SOURCE = "/srv/other"
 
 
-def use_other_pool(cluster: Cluster) -> Member:
-    """c1 runs on the pool "local"; the pool "other", on a filesystem of its own, is in use by c2."""
-    first, _ = cluster.members
+def use_other_pool(cluster: Cluster, driver: str) -> Member:
+    """c1 runs on the pool "local"; the pool "other", with storage of its own, is in use by c2.
+
+    The storage is a filesystem that the pool is a folder of (driver dir), or a file behind a loop device
+    (driver btrfs).
+    """
+    first = cluster.members[0]
+    own = {"dir": [f"source={SOURCE}"], "btrfs": ["size=256MiB"]}[driver]
     for member in cluster.members:
-        member.run(f"mkdir {SOURCE} && mount -t tmpfs tmpfs {SOURCE}", check=True)
-        first.client("storage", "create", "other", "dir", f"source={SOURCE}", "--target", member.name)
-    first.client("storage", "create", "other", "dir")
+        if driver == "dir":
+            member.run(f"mkdir {SOURCE} && mount -t tmpfs tmpfs {SOURCE}", check=True)
+        first.client("storage", "create", "other", driver, *own, "--target", member.name)
+    first.client("storage", "create", "other", driver)
     first.client("image", "import", TINY_IMAGE, "--alias", "tiny")
     first.client("launch", "tiny", "c1", "--target", first.name)
     stay = ["--config", "cluster.evacuate=stop"]
@@ -45,10 +51,13 @@ def use_other_pool(cluster: Cluster) -> Member:
 
 
 def take_backend(member: Member) -> None:
-    """The filesystem with the source of the pool goes away, as a disk or a server does."""
+    """The storage of the pool goes away, as a disk or a server does."""
     pool = f"{member.facts.state_dir}/storage-pools/other"
+    file = f"{member.facts.state_dir}/disks/other.img"
     member.run(
-        f"if mountpoint -q {pool}; then umount {pool}; fi; umount {SOURCE}; rmdir {SOURCE}", check=True
+        f"if mountpoint -q {pool}; then umount {pool}; fi; "
+        f"if mountpoint -q {SOURCE}; then umount {SOURCE} && rmdir {SOURCE}; fi; rm -f {file}",
+        check=True,
     )
     assert "/other " not in member.run(["cat", "/proc/mounts"], check=True).stdout
 
@@ -88,20 +97,70 @@ def check_lives_on(cluster: Cluster) -> None:
     assert "/1.0/instances/c1" not in cluster.client().get("instances")
 
 
-def test_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """The other pool was used and is deleted; then its backend goes."""
-    first = use_other_pool(cluster)
+def delete_other_pool(cluster: Cluster) -> None:
+    """The other pool is deleted, and its storage goes."""
+    first = cluster.members[0]
     first.client("delete", "c2")
     first.client("storage", "delete", "other")
     for member in cluster.members:
         take_backend(member)
+
+
+def test_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The other pool was used and is deleted; then its filesystem goes."""
+    use_other_pool(cluster, "dir")
+    delete_other_pool(cluster)
     with symptom("an instance on another pool lives on"):
         check_lives_on(cluster)
 
 
 def test_pool_without_backend(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """The other pool and its instance are still there when its backend goes."""
-    first = use_other_pool(cluster)
+    """The other pool and its instance are still there when its filesystem goes."""
+    first = use_other_pool(cluster, "dir")
     take_backend(first)
     with symptom("an instance on another pool lives on"):
+        check_lives_on(cluster)
+
+
+@pytest.mark.requires("loop-devices")
+def test_loop_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The same with a pool on a loop device."""
+    use_other_pool(cluster, "btrfs")
+    delete_other_pool(cluster)
+    with symptom("an instance on another pool lives on"):
+        check_lives_on(cluster)
+
+
+@pytest.mark.requires("loop-devices")
+def test_loop_pool_without_backend(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The pool on a loop device and its instance are still there when the device is detached."""
+    first = use_other_pool(cluster, "btrfs")
+    take_backend(first)
+    with symptom("an instance on another pool lives on"):
+        check_lives_on(cluster)
+
+
+@pytest.mark.requires("loop-devices")
+def test_restarted_without_backend(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The daemon is restarted while the loop device of the other pool is gone."""
+    first = use_other_pool(cluster, "btrfs")
+    take_backend(first)
+    first.daemon.restart()
+    with symptom("the daemon starts, and an instance on another pool lives on"):
+        first.daemon.wait_ready()
+        cluster.wait_online()
+        check_lives_on(cluster)
+
+
+@pytest.mark.role("injection")
+def test_depends_on_backend(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """An instance that does suffer, for it has a volume on the other pool: how the symptom would look."""
+    first = use_other_pool(cluster, "dir")
+    first.client("storage", "volume", "create", "other", "v1", "--target", first.name)
+    first.client("storage", "volume", "attach", "other", "v1", "c1", "v1", "/mnt")
+    first.client("stop", "c1", "--force")
+    take_backend(first)
+    with symptom("an instance on another pool lives on"):
+        with trying("start"):
+            first.client("start", "c1")
         check_lives_on(cluster)
