@@ -45,7 +45,7 @@ def check_back(cluster: Cluster, member: Member) -> None:
 
     They may call it Blocked, which says that it has to be updated, but not Offline.
     """
-    member.daemon.wait_ready(within=30)
+    member.daemon.wait_ready(within=20)
     first = cluster.members[0]
     eventually(
         lambda: cluster.statuses(first)[member.name],
