@@ -31,6 +31,9 @@ BOOTED = (
     "until [ -S /run/systemd/private ]; do sleep 0.02; done; systemctl start basic.target dbus.service"
 )
 
+# How the server says that a command was not begun: about once in ten thousand times, on a busy host.
+NOT_ENTERED = "Failed to retrieve PID of executing child process"
+
 # What is given on standard input may be a join token: nothing of it stays behind.
 WITH_STDIN = 'exec 3<"$1"; rm "$1"; shift; exec "$@" <&3 3<&-'
 
@@ -118,17 +121,7 @@ class Container:
             command = ["sh", "-c", WITH_STDIN, "sh", path, *command]
         began = time.monotonic()
         try:
-            answer = self.host.api.post(
-                f"instances/{self.name}/exec",
-                {
-                    "command": command,
-                    "record-output": True,
-                    "wait-for-websocket": False,
-                    "interactive": False,
-                    "environment": {"LC_ALL": "C.UTF-8"},
-                },
-                timeout=timeout + 3 * GRACE,
-            )["metadata"]
+            answer = self._exec(command, timeout + 3 * GRACE)
         except ApiError as error:
             # The server makes errors of these two; timeout(1) ends with them as the shell does.
             for words, rc in (("Command not found", 127), ("Command not executable", 126)):
@@ -207,6 +200,25 @@ class Container:
             action,
             lambda: self.host.api.put(f"instances/{self.name}/state", body, timeout=timeout + 10),
         )
+
+    def _exec(self, command: list[str], timeout: float, attempts: int = 3) -> dict[str, Any]:
+        """Return the metadata of the finished operation that has run ``command``."""
+        body = {
+            "command": command,
+            "record-output": True,
+            "wait-for-websocket": False,
+            "interactive": False,
+            "environment": {"LC_ALL": "C.UTF-8"},
+        }
+        try:
+            done: dict[str, Any] = self.host.api.post(f"instances/{self.name}/exec", body, timeout=timeout)
+        except ApiError as error:
+            # The server could not enter the container, or has killed what it had started there.
+            if NOT_ENTERED not in str(error) or attempts == 1:
+                raise
+            return self._exec(command, timeout, attempts - 1)
+        found: dict[str, Any] = done["metadata"]
+        return found
 
     def _recorded(self, path: str) -> str:
         output: bytes = self._lab("read the output of", lambda: self.host.api.raw(path))

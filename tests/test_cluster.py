@@ -301,6 +301,33 @@ def test_a_member_that_does_not_answer_yet_is_waited_for(cluster, product):
     cluster.wait_online()
 
 
+@pytest.mark.parametrize(("mode", "more"), [("", {}), ("skip", {"mode": "skip"})])
+@pytest.mark.parametrize("action", ["evacuate", "restore"])
+def test_evacuating_and_restoring_are_asked_of_the_first_member(cluster, product, action, mode, more):
+    formed(cluster)
+    product.say["POST cluster/members/m2/state"] = Answer()
+    getattr(cluster, action)(cluster.member("m2"), mode)
+    (call,) = product.asked("POST cluster/members/m2/state")
+    assert call.body == {"action": action, **more}
+
+
+def test_what_the_product_says_of_evacuating_is_passed_on(cluster, product):
+    formed(cluster)
+    product.say["POST cluster/members/m1/state"] = Refusal(400, "Failed to evacuate instances: no target")
+    with pytest.raises(ApiError, match="Failed to evacuate instances: no target"):
+        cluster.evacuate(cluster.members[0])
+
+
+def test_a_restricted_client_has_a_certificate_of_its_own(cluster, product):
+    formed(cluster)
+    product.say["POST certificates"] = Answer()
+    client = cluster.restricted_client("p1")
+    sent = product.asked("POST certificates")[-1].body
+    assert (sent["type"], sent["restricted"], sent["projects"]) == ("client", True, ["p1"])
+    assert client.name == "m1, restricted to p1"
+    assert client is not cluster.client()
+
+
 def test_one_client_for_each_member(cluster):
     formed(cluster)
     first, second, _ = cluster.members

@@ -245,6 +245,30 @@ def test_a_command_that_is_not_there_ends_as_the_shell_says(booted, server, word
     assert result == Result(status, "", f"/opt/nothing: {words.lower()}")
 
 
+@pytest.mark.parametrize(("refused", "runs"), [(1, 2), (2, 3)])
+def test_a_command_that_was_not_begun_is_given_again(booted, server, refused, runs):
+    asked = []
+
+    def run(*_):
+        asked.append(1)
+        if len(asked) <= refused:
+            raise Refusal(500, "Failed to retrieve PID of executing child process")
+        return 0, "out", ""
+
+    server.run = run
+    assert booted.execute(["true"], timeout=5).stdout == "out"
+    assert len(asked) == runs
+
+
+def test_a_command_that_is_never_begun_is_the_lab_s_fault(booted, server):
+    def run(*_):
+        raise Refusal(500, "Failed to retrieve PID of executing child process")
+
+    server.run = run
+    with pytest.raises(LabError, match="cannot run a command in member cp-r1-m1.*retrieve PID"):
+        booted.execute(["true"], timeout=5)
+
+
 @pytest.mark.parametrize("status", [124, 137])
 def test_a_command_that_takes_too_long(booted, server, status):
     def hang(*_):

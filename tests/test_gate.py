@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from builds import Expectation
 from reports.__main__ import app
-from reports.gate import POLICIES, gate
+from reports.gate import POLICIES, gate, gate_faults
 from reports.verdicts import Observation, Verdict
 from tests.samples import INCUS_604, INCUS_702, LXD_502, START, cell, write_run
 
@@ -120,6 +120,22 @@ def test_a_repeat_lifts_a_block_but_no_unexpected_verdict():
     assert gate([having(Verdict.REGRESSED), well]).exit_code == 1
     assert gate([having(Verdict.BLOCKED, started=later), having(Verdict.CONFORMS)]).exit_code == 2
     assert "1 cell " in gate([having(Verdict.REGRESSED), well]).lines[-1]
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_fault_must_not_be_taken_for_the_symptom(verdict):
+    result = gate_faults([having(verdict), having(Verdict.BLOCKED, scenario="other")], "kill-member")
+    mistaken = verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)
+    assert result.exit_code == int(mistaken)
+    says = "not passed: 1 cell took" if mistaken else "passed: no cell took"
+    assert result.lines[-1].startswith(f"fault kill-member: {says} it for the symptom (")
+    assert len(result.lines) == 1 + mistaken
+
+
+def test_a_fault_in_a_run_without_results():
+    result = gate_faults([], "kill-member", problems=["3 of 3 planned cells have no result"])
+    assert result.exit_code == 2
+    assert result.lines[0] == "missing: 3 of 3 planned cells have no result"
 
 
 @pytest.mark.parametrize(

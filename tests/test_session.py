@@ -264,6 +264,25 @@ def test_a_run_that_is_interrupted_keeps_what_it_has(checkout, server):
     assert Run.known() == []
 
 
+# Faults
+
+
+def test_a_run_with_faults_judges_the_scenarios_and_not_the_build(checkout):
+    result = checkout.run("--fault", "kill-member", *FREE)
+    assert result.ret == 0
+    assert result.stdout.lines[-1] == (
+        "fault kill-member: passed: no cell took it for the symptom (1 conforms)"
+    )
+    assert not (checkout.root / "out" / "latest").exists()
+    assert not (checkout.root / "out" / "history.sqlite").exists()
+
+
+def test_an_unknown_fault(checkout):
+    result = checkout.run("--fault", "sabotage")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'sabotage'*kill-member*"])
+
+
 # A budget
 
 

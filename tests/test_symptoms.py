@@ -60,6 +60,15 @@ def test_a_check_that_holds(watch, transcript):
     assert "error" not in step
 
 
+def test_a_fault_strikes_before_the_check(transcript):
+    issue = Issue(**FACTS, symptom={"words": "x", "patterns": PATTERNS})
+    order = []
+    watch = SymptomWatch(issue, transcript, dict, lambda: order.append("strike"))
+    with watch("it keeps its name"):
+        order.append("check")
+    assert order == ["strike", "check"]
+
+
 def test_a_failed_check_whose_message_matches(watch):
     with pytest.raises(SymptomSeenError) as caught, watch()("it keeps its name"):
         raise AssertionError("first line\nm1 forgot its name again\nlast line")

@@ -11,9 +11,10 @@ import json
 
 import pytest
 
-from fixtures import Cluster, SymptomWatch
+from fixtures import Cluster, Member, SymptomWatch
 from suites.membership.joining import (
     PORT,
+    SOURCE,
     check_nothing_mounted,
     join,
     make_cluster,
@@ -23,8 +24,8 @@ from suites.membership.joining import (
 pytestmark = [pytest.mark.documents("incus-1680"), pytest.mark.members(2)]
 
 
-def test_name_taken(members: Cluster, symptom: SymptomWatch) -> None:
-    """A server tries to join under the name of a member."""
+def join_under_taken_name(members: Cluster) -> Member:
+    """A server tries to join under the name of a member, and is refused; return it."""
     first, joiner = make_cluster(members)
     own = joiner.read(f"{joiner.facts.state_dir}/server.crt").decode()
     body = {"name": first.name, "type": "server", "certificate": "".join(own.split("-----")[2].split())}
@@ -34,5 +35,21 @@ def test_name_taken(members: Cluster, symptom: SymptomWatch) -> None:
     taken = seed(joiner, server_name=first.name, cluster_address=address, cluster_certificate=theirs)
     said = join(joiner, taken)
     assert "already has a member with name" in said, said
+    return joiner
+
+
+def test_name_taken(members: Cluster, symptom: SymptomWatch) -> None:
+    """The refused server has nothing of the cluster."""
+    joiner = join_under_taken_name(members)
+    with symptom("the joiner has nothing of the cluster"):
+        check_nothing_mounted(joiner)
+
+
+@pytest.mark.role("injection")
+def test_left_mounted(members: Cluster, symptom: SymptomWatch) -> None:
+    """The pool is mounted on the refused server by hand, as builds before the fix leave it."""
+    joiner = join_under_taken_name(members)
+    pool = f"{joiner.facts.state_dir}/storage-pools/data"
+    joiner.run(f"umount {pool} 2>/dev/null; mkdir -p {pool} && mount --bind {SOURCE} {pool}", check=True)
     with symptom("the joiner has nothing of the cluster"):
         check_nothing_mounted(joiner)

@@ -27,7 +27,8 @@ def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch)
             member.daemon.wait_ready()
         cluster.wait_online()
     with symptom("what was in the cluster still works"):
-        assert cluster.client(first).get("")["config"]["user.kept"] == "yes"
+        config = cluster.client(first).get("")["config"]
+        assert config.get("user.kept") == "yes", f"lost in the upgrade: user.kept is not in {config}"
         first.client("start", "c1")
         eventually(
             lambda: cluster.client(first).get("instances/c1")["status"],

@@ -13,13 +13,29 @@ from lab.image import Image
 pytestmark = [pytest.mark.documents("schema-downgrade"), pytest.mark.downgrade]
 
 
-@pytest.mark.applies_to("older-schema")
-def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
-    """One of three members goes back to a build with an older schema, and forward again."""
-    first, second, downgraded = cluster.members
+def go_back(cluster: Cluster, image: Image) -> Image:
+    """One of three members goes back to a build with an older schema; return the image it had before."""
+    first, _, downgraded = cluster.members
     newer = downgraded.machine.image
     cluster.client(first).patch("", {"config": {"user.kept": "yes"}})
     cluster.upgrade(downgraded, image)
+    return newer
+
+
+def check_whole(cluster: Cluster) -> None:
+    """All members are Online, and what was configured is still there."""
+    downgraded = cluster.members[-1]
+    downgraded.daemon.wait_ready()
+    cluster.wait_online(asked=downgraded)
+    config = cluster.client(downgraded).get("")["config"]
+    assert config.get("user.kept") == "yes", f"lost on the way: user.kept is not in {config}"
+
+
+@pytest.mark.applies_to("older-schema")
+def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
+    """The downgraded member says why it does not start, the others stay online, going forward heals."""
+    first, second, downgraded = cluster.members
+    newer = go_back(cluster, image)
 
     with symptom("the log says why the member does not start"):
         eventually(
@@ -39,6 +55,15 @@ def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatc
 
     cluster.upgrade(downgraded, newer)
     with symptom("the cluster is whole again on the newer build"):
-        downgraded.daemon.wait_ready()
-        cluster.wait_online(asked=downgraded)
-        assert cluster.client(downgraded).get("")["config"]["user.kept"] == "yes"
+        check_whole(cluster)
+
+
+@pytest.mark.applies_to("older-schema")
+@pytest.mark.role("injection")
+def test_configuration_lost(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
+    """Going forward again costs a configuration key, which is taken away by hand."""
+    newer = go_back(cluster, image)
+    cluster.client().patch("", {"config": {"user.kept": ""}})
+    cluster.upgrade(cluster.members[-1], newer)
+    with symptom("the cluster is whole again on the newer build"):
+        check_whole(cluster)
