@@ -265,7 +265,7 @@ def test_a_command_that_is_never_begun_is_the_lab_s_fault(booted, server):
         raise Refusal(500, "Failed to retrieve PID of executing child process")
 
     server.run = run
-    with pytest.raises(LabError, match="cannot run a command in member cp-r1-m1.*retrieve PID"):
+    with pytest.raises(LabError, match=r"cannot run a command in member cp-r1-m1.*retrieve PID"):
         booted.execute(["true"], timeout=5)
 
 
