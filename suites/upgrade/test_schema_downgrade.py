@@ -63,7 +63,8 @@ def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatc
 def test_configuration_lost(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
     """Going forward again costs a configuration key, which is taken away by hand."""
     newer = go_back(cluster, image)
-    cluster.client().patch("", {"config": {"user.kept": ""}})
     cluster.upgrade(cluster.members[-1], newer)
+    check_whole(cluster)
+    cluster.client().patch("", {"config": {"user.kept": ""}})
     with symptom("the cluster is whole again on the newer build"):
         check_whole(cluster)
