@@ -31,7 +31,7 @@ BOOTED = (
     "until [ -S /run/systemd/private ]; do sleep 0.02; done; systemctl start basic.target dbus.service"
 )
 
-# How the server says that a command was not begun: about once in ten thousand times, on a busy host.
+# How a server says that a command was not begun; it happens now and then, on a busy host.
 NOT_ENTERED = "Failed to retrieve PID of executing child process"
 
 # What is given on standard input may be a join token: nothing of it stays behind.
