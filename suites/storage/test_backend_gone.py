@@ -44,8 +44,7 @@ def use_other_pool(cluster: Cluster, driver: str) -> Member:
     first.client("image", "import", TINY_IMAGE, "--alias", "tiny")
     first.client("launch", "tiny", "c1", "--target", first.name)
     stay = ["--config", "cluster.evacuate=stop"]
-    first.client("launch", "tiny", "c2", "--storage", "other", "--target", first.name, *stay)
-    first.client("stop", "c2", "--force")
+    first.client("init", "tiny", "c2", "--storage", "other", "--target", first.name, *stay)
     assert state(cluster) == [first.name, "Running"]
     return first
 

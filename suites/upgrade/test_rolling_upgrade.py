@@ -24,7 +24,7 @@ def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch)
 
     with symptom("all members are online on the new build"):
         for member in cluster.members:
-            member.daemon.wait_ready()
+            member.daemon.wait_ready(within=30)
         cluster.wait_online()
     with symptom("what was in the cluster still works"):
         config = cluster.client(first).get("")["config"]
