@@ -6,10 +6,23 @@ others have followed, and that the cluster then goes on as before.
 
 import pytest
 
-from fixtures import TINY_IMAGE, Cluster, SymptomWatch, eventually
+from fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
 from lab.image import Image
 
 pytestmark = [pytest.mark.documents("rolling-upgrade"), pytest.mark.upgrade]
+
+
+# Of a member whose schema or API extensions are ahead of the others'.
+WAITS = "Wait for other cluster nodes to upgrade their version"
+
+
+def wait_settled(member: Member) -> None:
+    """Wait until the daemon of ``member`` is ready, or says that it has to wait for the others."""
+    eventually(
+        lambda: member.daemon.is_ready() or WAITS in member.daemon.log(),
+        within=30,
+        what=f"{member.name} is ready or waits for the others",
+    )
 
 
 def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
@@ -21,7 +34,8 @@ def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch)
 
     for member in reversed(cluster.members):
         cluster.upgrade(member, image)
-
+        with symptom("the upgraded member is ready or waits for the others"):
+            wait_settled(member)
     with symptom("all members are online on the new build"):
         for member in cluster.members:
             member.daemon.wait_ready(within=30)
