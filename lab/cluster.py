@@ -83,7 +83,7 @@ class Cluster:
     def form(self, members: list[Member] | None = None) -> None:
         """Make a cluster of all members: the first is bootstrapped, the others join one by one.
 
-        All daemons are started at the same time: joining a running one is quicker than waking it.
+        The others' daemons start while it is: joining a running one is quicker than waking it.
 
         Raises LabError where the cluster does not come to be: it was to be judged, not its making.
         """

@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from builds import Build, Expectation
 from reports.history import Past
 from reports.results import Key
-from reports.verdicts import Role, Verdict
+from reports.verdicts import Verdict
 
 # Seconds of a cell of which nothing is known: most take less.
 UNKNOWN = 12.0
@@ -22,12 +22,16 @@ class Candidate:
 
     name: str
     key: Key
-    role: Role
     build: Build
     expectation: Expectation
     seconds: float
     past: Past | None
     flips: int
+
+    @property
+    def urgent(self) -> bool:
+        """Whether its last verdict was unexpected or blocked, or it did not always show the same."""
+        return bool(self.flips or (self.past and not self.past.verdict.expected))
 
 
 def estimate(key: Key, seconds: dict[Key, float]) -> float:
@@ -49,8 +53,8 @@ def choose(candidates: Iterable[Candidate], budget: float) -> list[Candidate]:
     for a cheaper one.
     """
     candidates = list(candidates)
-    urgent = [one for one in candidates if one.flips or (one.past and not one.past.verdict.expected)]
-    calm = [one for one in candidates if one not in urgent]
+    urgent = [one for one in candidates if one.urgent]
+    calm = [one for one in candidates if not one.urgent]
     by_issue = sorted(calm, key=lambda one: one.key.issue)
     turns = [_in_order(list(group)) for _, group in groupby(by_issue, key=lambda one: one.key.issue)]
     rest = [
@@ -75,7 +79,7 @@ def _in_order(cells: Sequence[Candidate]) -> list[Candidate]:
     seen: dict[tuple[str, str, bool], int] = {}
     ranked = []
     for one in sorted(cells, key=lambda one: (one.seconds, one.name)):
-        reproduction = one.role == "reproduction"
+        reproduction = one.key.role == "reproduction"
         of_build = (one.build.product, one.build.version, reproduction)
         seen[of_build] = seen.get(of_build, -1) + 1
         rank = (
@@ -95,7 +99,7 @@ def _in_order(cells: Sequence[Candidate]) -> list[Candidate]:
 def _at_bound(cells: Sequence[Candidate]) -> set[tuple[str, str]]:
     """Return the builds whose neighbour of the same product is expected to behave otherwise."""
     expected: dict[tuple[str, str], tuple[Build, Expectation]] = {
-        _build_id(one.build): (one.build, one.expectation) for one in cells if one.role == "reproduction"
+        _build_id(one.build): (one.build, one.expectation) for one in cells if one.key.role == "reproduction"
     }
     in_order = sorted(expected.values(), key=lambda pair: pair[0].order)
     found = set()

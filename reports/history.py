@@ -160,37 +160,25 @@ class History:
                 f"SELECT observation FROM results WHERE {_SAME_CELL} ORDER BY started, run",  # noqa: S608
                 key,
             ).fetchall()
-        seen = [Observation(row[0]) for row in rows]
-        return sum(before is not after for before, after in pairwise(one for one in seen if one.judged))
+        return _flips(Observation(row[0]) for row in rows)
 
     def records(self) -> dict[Key, Record]:
         """Return what is known of every cell."""
-        found: dict[Key, Record] = {}
-        last_seen: dict[Key, Observation] = {}
+        results: dict[Key, list[tuple[Past, float]]] = {}
         with self._explained():
             rows = self._db.execute(
                 "SELECT issue, scenario, role, product, version, peer_product, peer_version, substrate, "
                 "run, started, observation, verdict, json_extract(line, '$.seconds') "
                 "FROM results ORDER BY started, run"
             )
-            for *identity, run, at, observed, verdict, seconds in rows:
-                key, observation = Key(*identity), Observation(observed)
-                flips = found[key].flips if key in found else 0
-                if observation.judged:
-                    flips += last_seen.get(key, observation) is not observation
-                    last_seen[key] = observation
-                past = Past(
-                    run,
-                    key.scenario,
-                    key.role,
-                    key.product,
-                    key.version,
-                    datetime.fromisoformat(at),
-                    observation,
-                    Verdict(verdict),
-                )
-                found[key] = Record(past, seconds, flips)
-        return found
+            for *identity, run, at, seen, said, seconds in rows:
+                key = Key(*identity)
+                past = _past(run, key.scenario, key.role, key.product, key.version, at, seen, said)
+                results.setdefault(key, []).append((past, seconds))
+        return {
+            key: Record(*several[-1], flips=_flips(past.observation for past, _ in several))
+            for key, several in results.items()
+        }
 
     def proof(self, issue: str) -> Proof:
         """Return both sides of the proof of ``issue``.
@@ -206,19 +194,7 @@ class History:
                 "FROM results WHERE issue = ? AND observation IN (?, ?) ORDER BY started DESC, run DESC",
                 (issue, Observation.SYMPTOM, Observation.CONFORMS),
             ).fetchall()
-        past = [
-            Past(
-                run,
-                name,
-                role,
-                product,
-                version,
-                datetime.fromisoformat(at),
-                Observation(seen),
-                Verdict(said),
-            )
-            for run, name, role, product, version, at, seen, said in rows
-        ]
+        past = [_past(*row) for row in rows]
         # A symptom in spite of the workaround says that the workaround fails, not that the scenario
         # can tell; so it counts for neither side.
         showing = [one for one in past if one.observation is Observation.SYMPTOM]
@@ -286,6 +262,19 @@ def record(path: Path, cells: Iterable[Cell]) -> None:
     """
     with History(path) as history:
         history.record(cells)
+
+
+def _past(
+    run: str, scenario: str, role: str, product: str, version: str, at: str, seen: str, said: str
+) -> Past:
+    return Past(
+        run, scenario, role, product, version, datetime.fromisoformat(at), Observation(seen), Verdict(said)
+    )
+
+
+def _flips(observations: Iterable[Observation]) -> int:
+    judged = (one for one in observations if one.judged)
+    return sum(before is not after for before, after in pairwise(judged))
 
 
 def _opposite(symptom: Past, conforms: Past) -> bool:

@@ -67,6 +67,22 @@ class Key(NamedTuple):
     peer_version: str
     substrate: str
 
+    @classmethod
+    def of(
+        cls, issue: str, scenario: str, role: str, build: Build, peer: Build | None, substrate: str
+    ) -> Self:
+        """Return the identity of the cell in which ``scenario`` meets ``build``, maybe with ``peer``."""
+        return cls(
+            issue=issue,
+            scenario=scenario,
+            role=role,
+            product=build.product,
+            version=build.version,
+            peer_product=peer.product if peer else "",
+            peer_version=peer.version if peer else "",
+            substrate=substrate,
+        )
+
 
 class Cell(BaseModel):
     """One result: a scenario that met a build.
@@ -133,16 +149,7 @@ class Cell(BaseModel):
     @property
     def key(self) -> Key:
         """Identity of the cell: equal for repeats within a run and for other runs."""
-        return Key(
-            issue=self.issue,
-            scenario=self.scenario,
-            role=self.role,
-            product=self.build.product,
-            version=self.build.version,
-            peer_product=self.peer.product if self.peer else "",
-            peer_version=self.peer.version if self.peer else "",
-            substrate=self.substrate,
-        )
+        return Key.of(self.issue, self.scenario, self.role, self.build, self.peer, self.substrate)
 
     def line(self) -> str:
         """Return the cell as one line of JSON, without the line's end."""

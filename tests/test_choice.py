@@ -31,7 +31,7 @@ def candidate(
         "r", scenario, role, build.product, build.version, START, Observation.CONFORMS, verdict
     )
     name = f"{issue}/{scenario}[{build.name}]"
-    return Candidate(name, identity, role, build, expectation, seconds, past, flips)
+    return Candidate(name, identity, build, expectation, seconds, past, flips)
 
 
 candidates = st.lists(
