@@ -7,7 +7,7 @@ loss would hurt is put there after the join and not before.
 
 import json
 
-from fixtures import Cluster, Member
+from fixtures import Cluster, Member, SymptomWatch
 
 SOURCE = "/srv/data"
 FILE = "precious"
@@ -69,6 +69,12 @@ def remove_state(joiner: Member, commands: str) -> None:
     assert not {"database", "server.crt"} & set(left), f"not removed: {left}"
 
 
+def remove_with_data(joiner: Member, commands: str) -> None:
+    """Put a file into the source of the pool, then remove the state folder, in commands ``{state}``."""
+    joiner.run(["touch", f"{SOURCE}/{FILE}"], check=True)
+    remove_state(joiner, commands.format(state=joiner.facts.state_dir))
+
+
 def check_data_kept(joiner: Member) -> None:
     """The file in the source of the pool is still there."""
     found = joiner.run(["ls", "-A", SOURCE], check=True).stdout.split()
@@ -90,3 +96,12 @@ def empty_source(joiner: Member) -> None:
     pool = f"{joiner.facts.state_dir}/storage-pools/data"
     joiner.run(f"umount {pool}; rmdir {pool}; find {SOURCE} -mindepth 1 -delete")
     assert not mounted(joiner)
+
+
+def check_clean_up(members: Cluster, joiner: Member, symptom: SymptomWatch) -> None:
+    """The state folder was removed with care: the data were kept, and a second join works."""
+    with symptom("what is in the source of the pool is still there"):
+        check_data_kept(joiner)
+    empty_source(joiner)
+    with symptom("the joiner can join"):
+        check_joins(members, joiner)

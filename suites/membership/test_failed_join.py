@@ -15,15 +15,13 @@ import pytest
 
 from fixtures import Cluster, Member, SymptomWatch
 from suites.membership.joining import (
-    FILE,
-    SOURCE,
+    check_clean_up,
     check_data_kept,
     check_joins,
     check_nothing_mounted,
-    empty_source,
     join,
     make_cluster,
-    remove_state,
+    remove_with_data,
     seed,
 )
 
@@ -51,12 +49,6 @@ def fail_by_certificate(members: Cluster) -> Member:
     assert "Failed to save cluster certificate" in said, said
     joiner.run(["rmdir", obstacle], check=True)
     return joiner
-
-
-def remove_with_data(joiner: Member, commands: str) -> None:
-    """Put a file into the source of the pool, then remove the state folder."""
-    joiner.run(["touch", f"{SOURCE}/{FILE}"], check=True)
-    remove_state(joiner, commands.format(state=joiner.facts.state_dir))
 
 
 def test_version_differs(members: Cluster, symptom: SymptomWatch) -> None:
@@ -89,11 +81,7 @@ def test_unmounted_first(members: Cluster, symptom: SymptomWatch) -> None:
     """The pools are unmounted before the state folder is removed; a second join works."""
     joiner = fail_by_version(members)
     remove_with_data(joiner, "umount {state}/storage-pools/*; rm -rf {state}")
-    with symptom("what is in the source of the pool is still there"):
-        check_data_kept(joiner)
-    empty_source(joiner)
-    with symptom("the joiner can join"):
-        check_joins(members, joiner)
+    check_clean_up(members, joiner, symptom)
 
 
 @pytest.mark.role("workaround")
@@ -101,8 +89,4 @@ def test_one_file_system(members: Cluster, symptom: SymptomWatch) -> None:
     """The state folder is removed without what other filesystems have below it; a second join works."""
     joiner = fail_by_version(members)
     remove_with_data(joiner, "rm -rf --one-file-system {state}")
-    with symptom("what is in the source of the pool is still there"):
-        check_data_kept(joiner)
-    empty_source(joiner)
-    with symptom("the joiner can join"):
-        check_joins(members, joiner)
+    check_clean_up(members, joiner, symptom)

@@ -13,14 +13,10 @@ import pytest
 
 from fixtures import Cluster, Member, SymptomWatch, eventually
 from suites.membership.joining import (
-    FILE,
-    SOURCE,
-    check_data_kept,
-    check_joins,
+    check_clean_up,
     check_nothing_mounted,
-    empty_source,
     make_cluster,
-    remove_state,
+    remove_with_data,
     seed,
 )
 
@@ -61,11 +57,5 @@ def test_killed(members: Cluster, symptom: SymptomWatch) -> None:
 def test_cleaned_up(members: Cluster, symptom: SymptomWatch) -> None:
     """The pool is unmounted and the state folder removed; a second join works."""
     joiner = kill_in_join(members)
-    joiner.run(["touch", f"{SOURCE}/{FILE}"], check=True)
-    state = joiner.facts.state_dir
-    remove_state(joiner, f"umount {state}/storage-pools/*; rm -rf {state}")
-    with symptom("what is in the source of the pool is still there"):
-        check_data_kept(joiner)
-    empty_source(joiner)
-    with symptom("the joiner can join"):
-        check_joins(members, joiner)
+    remove_with_data(joiner, "umount {state}/storage-pools/*; rm -rf {state}")
+    check_clean_up(members, joiner, symptom)
