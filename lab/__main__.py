@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lab import bake as baking
 from lab import bench as benchmark
-from lab import catalogue, doctor, state
+from lab import catalogue, doctor, sideload, state
 from lab.cluster import Cluster
 from lab.errors import LabError, UsageError
 from lab.host import MARK, PROJECT, Host, connect, find, release
@@ -119,14 +119,20 @@ def bake(
 
 @app.command()
 def up(
-    build: Annotated[str, typer.Option("--build", help="The build to run, such as incus@7.0.2.")],
+    build: Annotated[
+        str | None, typer.Option("--build", help="The build to run, such as incus@7.0.2.")
+    ] = None,
+    own: Annotated[
+        str | None,
+        typer.Option("--sideload", metavar="BUILD=PATH", help="A build of one's own instead: docs/builds.md."),
+    ] = None,
     members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
     lab_host: LabHost = None,
     mirror: Mirror = None,
 ) -> None:
     """Make a cluster for a person to use; it stays until ``down``."""
     with _errors():
-        entry = catalogue.load().get(build)
+        entry = _chosen(build, own, mirror)
     with _errors(), _host(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
@@ -230,6 +236,20 @@ def bench(
     for row in rows:
         table.add_row(row.what, *(f"{x:.2f} {row.unit}" for x in row.figures), str(row.count), row.target)
     console.print(table, highlight=False)
+
+
+def _chosen(build: str | None, own: str | None, mirror: str | None) -> catalogue.CatalogueBuild:
+    """Return the one build that was asked for, a sideloaded one with its image made."""
+    if (build is None) == (own is None):
+        raise UsageError("name one build: --build incus@7.0.2, or --sideload incus@7.0.2=path/to/incusd")
+    known = catalogue.load()
+    if own is None:
+        return known.get(build or "")
+    with ProgressBoard(console) as progress:
+        _, (entry,) = sideload.add(
+            [own], known, baking.folder(), lambda text: progress("sideload", text), mirror
+        )
+    return entry
 
 
 def _kept(name: str | None) -> state.Run:

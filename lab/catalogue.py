@@ -8,17 +8,20 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
+from debian.debian_support import Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from builds import Build, Product, parse_version
+from builds import Build, Product, parse_version, upstream
 from lab.errors import UsageError
 
 PRODUCTS = Path(__file__).parent / "products"
+# The track of releases that are in no maintained line.
+FEATURE = "feature"
 LIST_THEM = "list them with python -m lab builds"
 
 
@@ -55,6 +58,23 @@ class Source(_Data):
     def label(self) -> str:
         """The source in one word or two, for tables and records: ``debian trixie-backports``."""
         return f"{self.kind} {self.suite}"
+
+
+class Overlay(_Data):
+    """A build of somebody's own, laid over another one: its daemon alone, or packages.
+
+    ``digest`` is the sha256 of what was given.
+    """
+
+    kind: Literal["sideload"] = "sideload"
+    form: Literal["daemon", "packages"]
+    base: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """The source in a few words, for tables and records."""
+        return f"{self.form} of one's own over {self.base}"
 
 
 class Units(_Data):
@@ -111,6 +131,15 @@ class ProductFacts(_Data):
     tracks: tuple[Track, ...] = Field(min_length=1)
     builds: tuple[BuildEntry, ...] = ()
 
+    def track_of(self, version: str) -> str:
+        """Return the track of ``version``: the one whose name it begins with, else the feature releases."""
+        parts = upstream(version).split(".")
+        for count in range(len(parts), 0, -1):
+            name = ".".join(parts[:count])
+            if any(track.name == name for track in self.tracks):
+                return name
+        return FEATURE
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         tracks = [track.name for track in self.tracks]
@@ -125,6 +154,8 @@ class ProductFacts(_Data):
                     f'build {build.version} has track "{build.track}", '
                     f"which is none of {', '.join(tracks)}"
                 )
+        if FEATURE not in tracks:
+            raise ValueError(f'there is no track "{FEATURE}"; it has the releases that no other track has')
         return self
 
 
@@ -135,7 +166,7 @@ class CatalogueBuild:
     facts: ProductFacts
     version: str
     track: str
-    source: Source
+    source: Source | Overlay
 
     @property
     def product(self) -> Product:
@@ -163,11 +194,46 @@ class CatalogueBuild:
 
 
 @dataclass(frozen=True)
+class SideloadedBuild(CatalogueBuild):
+    """A build of somebody's own: the daemon at ``path``, or the packages in the folder, over ``base``.
+
+    Its identity is the version that it reports of itself, with the digest of what was given.
+    """
+
+    source: Overlay
+    base: CatalogueBuild
+    path: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that were given."""
+        return sorted(self.path.glob("*.deb")) if self.path.is_dir() else [self.path]
+
+    def identity(self, reported: str) -> str:
+        """Return the version of this build where its product says that it is ``reported``."""
+        return f"{reported}+sideload.{self.source.digest[:12]}"
+
+    def found(self, version: str) -> Self:
+        """Return the build as it was found to be: ``version`` is its identity."""
+        return replace(self, version=version, track=self.facts.track_of(version))
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """All products and builds: ``builds`` by product, then in Debian's version order."""
 
     products: tuple[ProductFacts, ...]
     builds: tuple[CatalogueBuild, ...]
+
+    def with_builds(self, more: Iterable[CatalogueBuild]) -> Catalogue:
+        """Return a catalogue that has ``more`` too. Raises UsageError where two go by one name."""
+        builds = sorted([*self.builds, *more], key=_order)
+        for one, other in pairwise(builds):
+            if one.name == other.name:
+                raise UsageError(
+                    f"{one.name} is there twice: {one.source.label}, {other.source.label}; run one at a time"
+                )
+        return Catalogue(self.products, tuple(builds))
 
     def select(self, wanted: Iterable[str] = ()) -> list[CatalogueBuild]:
         """Return the builds named by ``wanted`` in the catalogue's order, each once; all for none.
@@ -246,8 +312,12 @@ def load(folder: Path = PRODUCTS) -> Catalogue:
         for facts in products.values()
         for entry in facts.builds
     ]
-    builds.sort(key=lambda build: (build.product, parse_version(build.version)))
+    builds.sort(key=_order)
     return Catalogue(tuple(sorted(products.values(), key=lambda facts: facts.name)), tuple(builds))
+
+
+def _order(build: CatalogueBuild) -> tuple[str, Version]:
+    return build.product, parse_version(build.version)
 
 
 def _read(file: Path) -> ProductFacts:

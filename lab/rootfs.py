@@ -20,16 +20,16 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from builds import is_before, upstream
+from builds import is_before, parse_version, upstream
 from lab import mirror as mirrors
-from lab.catalogue import CatalogueBuild
+from lab.catalogue import CatalogueBuild, SideloadedBuild, Source
 from lab.errors import LabError
 
 IMAGES = Path(__file__).parent / "images"
@@ -51,6 +51,8 @@ GUARD = (
     "--kill-child",
     "--mount-proc",
 )
+# mmdebstrap's own hooks, which let the installation see package files of this machine.
+FILES_INSIDE = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 # Remarks of mmdebstrap that say nothing to somebody who waits.
 ASIDE = (
     b"I: chroot architecture",
@@ -66,6 +68,7 @@ TOOLS = {
     "mksquashfs": "squashfs-tools",
     "setpriv": "util-linux",
     "unshare": "util-linux",
+    "unsquashfs": "squashfs-tools",
     "dpkg-query": "dpkg",
 }
 
@@ -100,6 +103,13 @@ def recipe(build: CatalogueBuild, images_dir: Path = IMAGES) -> dict[str, object
 
     The mirror is not part of it: it says where the packages come from, not which.
     """
+    if isinstance(build, SideloadedBuild):
+        # Its name holds the version, which is known when the image has been made.
+        return {
+            "product": build.product,
+            "source": build.source.model_dump(mode="json"),
+            "base": digest(build.base, images_dir),
+        }
     files = {
         str(path.relative_to(images_dir)): [
             "x" if path.stat().st_mode & 0o100 else "-",
@@ -301,8 +311,7 @@ class _Job:
         try:
             self.log.unlink(missing_ok=True)
             root = partial / "root"
-            self._run(self._install(root, mirror), mirror)
-            version = self._inventory(root, partial)
+            version = self._fill(root, partial, mirror)
             self.say("packing")
             self._run(
                 [
@@ -340,16 +349,77 @@ class _Job:
 
     def _tell(self, version: str, seconds: float) -> None:
         self.say(f"{version}, made in {seconds:.0f} s")
-        if not upstream(version).startswith(self.build.version):
+        if isinstance(self.build.source, Source) and not upstream(version).startswith(self.build.version):
             newer = is_before(self.build.version, version)
             self.say(
-                f"{self.build.source.suite} now holds {version}, which is "
+                f"{self.build.source.label} now holds {version}, which is "
                 f"{'newer' if newer else 'older'} than what was asked for; change lab/products"
             )
 
-    def _install(self, root: Path, mirror: mirrors.Mirror) -> list[str]:
-        """Return the command line of mmdebstrap for an installation into ``root``."""
-        source = self.build.source
+    def _fill(self, root: Path, partial: Path, mirror: mirrors.Mirror) -> str:
+        """Put the build into ``root`` and return the version of what is installed there."""
+        if not isinstance(self.build, SideloadedBuild):
+            self._run(self._install(self.build, root, mirror), mirror)
+            return self._inventory(root, partial)
+        if self.build.source.form == "packages":
+            given = self._copy_packages(self.build, partial / "packages")
+            self._run(self._install(self.build.base, root, mirror, given), mirror)
+            remove_tree(partial / "packages")
+            version = self._inventory(root, partial)
+        else:
+            base = self._base(self.build, mirror)
+            self.say("unpacking")
+            self._run(["unsquashfs", "-quiet", "-no-progress", "-dest", str(root), str(base.rootfs)], mirror)
+            daemon = root / self.build.facts.daemon.lstrip("/")
+            daemon.unlink(missing_ok=True)
+            shutil.copyfile(self.build.path, daemon)
+            daemon.chmod(0o755)
+            self._inventory(root, partial)
+            version = self._reported(root, partial / "version", mirror)
+        return self.build.identity(version)
+
+    def _base(self, build: SideloadedBuild, mirror: mirrors.Mirror) -> RootfsImage:
+        return make(
+            build.base,
+            self.into,
+            lambda text: self.say(f"{build.base.name}: {text}"),
+            mirror.archive,
+            stop=self.stop,
+            images_dir=self.images_dir,
+        )
+
+    def _copy_packages(self, build: SideloadedBuild, into: Path) -> list[str]:
+        """Copy what was given to where its names hold no comma, which would end a name for mmdebstrap."""
+        into.mkdir()
+        copies = [into / f"{number}.deb" for number, _ in enumerate(build.files)]
+        for file, copy in zip(build.files, copies, strict=True):
+            shutil.copyfile(file, copy)
+        return [str(copy) for copy in copies]
+
+    def _reported(self, root: Path, answer: Path, mirror: mirrors.Mirror) -> str:
+        """Return the version that the daemon in ``root`` says it has."""
+        daemon = self.build.facts.daemon
+        # Without /proc it ends at once and says nothing. The mount is gone with its namespace.
+        ask = 'mount -t proc proc "$1/proc" && exec chroot "$1" "$2" --version >"$3"'
+        self._run(["sh", "-c", ask, "sh", str(root), daemon, str(answer)], mirror)
+        said = " ".join(answer.read_text("utf-8", errors="replace").split())
+        answer.unlink()
+        version = said.partition(" ")[0]
+        try:
+            parse_version(version)
+        except ValueError as error:
+            raise LabError(
+                f'{self.build.name}: asked for its version, {daemon} says "{said[:80]}", '
+                "which is none; is it the product's daemon?"
+            ) from error
+        return version
+
+    def _install(
+        self, build: CatalogueBuild, root: Path, mirror: mirrors.Mirror, files: Sequence[str] = ()
+    ) -> list[str]:
+        """Return the command line of mmdebstrap that installs ``build`` and package ``files`` into ``root``."""
+        source = build.source
+        assert isinstance(source, Source)
         first, *more = source.suites
         hooks = self.images_dir / "container"
         pin = [source.pin.release, *source.pin.packages] if source.pin else []
@@ -360,7 +430,9 @@ class _Job:
             "--verbose",
             *_options(self.images_dir),
         ]
-        argv.append(f"--include={','.join(_packages(self.build, self.images_dir))}")
+        argv.append(f"--include={','.join([*_packages(build, self.images_dir), *files])}")
+        if files:
+            argv.append(f"--hook-dir={FILES_INSIDE}")
         for suite in more:
             added = shlex.join([suite, *pin])
             argv.append(f'--setup-hook=sh {shlex.quote(str(hooks / "add-suite"))} "$1" {added}')

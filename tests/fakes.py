@@ -591,6 +591,13 @@ def bake_beforehand(entry: CatalogueBuild, *, schema: int = 77, truth: bool = Tr
     return folder
 
 
+def stand_in(folder: Path, name: str, body: str) -> None:
+    """Make ``folder/name`` a shell script, which stands in for a tool of that name."""
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(0o755)
+
+
 BRIDGE = {
     "name": "clusterproof0",
     "config": {"user.clusterproof": "true", "ipv4.address": "10.176.0.1/20"},

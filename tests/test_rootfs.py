@@ -16,6 +16,7 @@ from filelock import FileLock
 from lab import catalogue, mirror, rootfs
 from lab.errors import LabError, UsageError
 from lab.mirror import Mirror
+from tests.fakes import stand_in
 
 BUILD = catalogue.load().get("incus@7.5.1")
 STABLE = catalogue.load().get("lxd@5.0.2")
@@ -48,12 +49,6 @@ for last; do case $last in */root) mkdir "$last"; echo installed >"$last/file" ;
 echo 'I: installing remaining packages inside the chroot...'
 echo 'I: success in 1 seconds'
 """
-
-
-def stand_in(folder: Path, name: str, body: str) -> None:
-    file = folder / name
-    file.write_text(f"#!/bin/sh\n{body}\n")
-    file.chmod(0o755)
 
 
 def ignore(_: str) -> None:
