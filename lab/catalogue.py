@@ -113,7 +113,7 @@ class ProductFacts(_Data):
     ``[*admin, "sql", "global", query]``). ``bump_variable`` is an environment variable of the
     daemon: a signed number added to the count of its API extensions. ``patch_file`` is SQL that
     the daemon runs against the cluster database at its next start. The first of ``packages`` is
-    the one whose version is the build's.
+    the one whose version is the build's; a member that is a virtual machine has ``vm_packages``, too.
     """
 
     name: Product
@@ -127,6 +127,7 @@ class ProductFacts(_Data):
     patch_file: str = Field(pattern="^/")
     bump_variable: str = Field(pattern="^[A-Z_]+$")
     packages: tuple[str, ...] = Field(min_length=1)
+    vm_packages: tuple[str, ...] = ()
     units: Units
     tracks: tuple[Track, ...] = Field(min_length=1)
     builds: tuple[BuildEntry, ...] = ()

@@ -1,7 +1,7 @@
 """A member's root file system: one build, installed once by mmdebstrap, packed as an image.
 
-The result is a folder named after the digest of its recipe, which LXD and Incus can import.
-Nothing here talks to a server.
+The result is a folder named after the digest of its recipe: for containers what LXD and Incus can import,
+for virtual machines a disk and what boots it. Nothing here talks to a server.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from lab.catalogue import CatalogueBuild, SideloadedBuild, Source
 from lab.errors import LabError
 
 IMAGES = Path(__file__).parent / "images"
+# Bytes of a virtual machine's first disk, which is sparse.
+DISK = 6 * 1024**3
+# What Debian calls a machine that the kernel calls otherwise.
+DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 SPACE = 2 * 1024**3
 """Bytes that must be free before an image is made; the most that one takes meanwhile is half."""
 
@@ -70,22 +74,41 @@ TOOLS = {
     "unshare": "util-linux",
     "unsquashfs": "squashfs-tools",
     "dpkg-query": "dpkg",
+    "mke2fs": "e2fsprogs",
 }
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What an image is for.
+
+    ``name`` is its folder of ``lab/images``, ``folders`` are all that decide what it holds, and ``large`` is
+    the file that is the image, with ``others`` beside it.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    large: str
+    others: tuple[str, ...]
+
+
+CONTAINER = Kind("container", ("container", "tiny"), "rootfs.squashfs", ("metadata.tar",))
+VM = Kind("vm", ("container", "tiny", "vm"), "root.img", ("vmlinuz", "initrd"))
+
+
+@dataclass(frozen=True)
 class RootfsImage:
     """An image of a build on this machine's disk.
 
-    ``rootfs`` (squashfs) and ``metadata`` (tar) are what a server imports. ``package_version`` is
-    the whole version of the product's package, read from what was installed.
+    Of a container ``rootfs`` (squashfs) and ``metadata`` (tar) are what a server imports; of a virtual machine
+    ``rootfs`` is its disk (ext4), and ``kernel`` and ``initrd`` boot it. ``package_version`` is the whole
+    version of the product's package, read from what was installed.
     """
 
     digest: str
     rootfs: Path
-    metadata: Path
     package_version: str
 
     @property
@@ -93,12 +116,29 @@ class RootfsImage:
         """Where the image lies, with ``packages.tsv`` and ``recipe.json`` beside it."""
         return self.rootfs.parent
 
+    @property
+    def metadata(self) -> Path:
+        """What a server is told of a container's image."""
+        return self.folder / "metadata.tar"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel of a virtual machine."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """The initial file system of a virtual machine."""
+        return self.folder / "initrd"
+
 
 class _StoppedError(LabError):
     """The caller changed its mind: this image was given up."""
 
 
-def recipe(build: CatalogueBuild, images_dir: Path = IMAGES) -> dict[str, object]:
+def recipe(
+    build: CatalogueBuild, images_dir: Path = IMAGES, kind: Kind = CONTAINER
+) -> dict[str, object]:
     """Return all that decides what an image of ``build`` holds, as plain data.
 
     The mirror is not part of it: it says where the packages come from, not which.
@@ -115,7 +155,7 @@ def recipe(build: CatalogueBuild, images_dir: Path = IMAGES) -> dict[str, object
             "x" if path.stat().st_mode & 0o100 else "-",
             hashlib.sha256(path.read_bytes()).hexdigest(),
         ]
-        for folder in ("container", "tiny")
+        for folder in kind.folders
         for path in sorted((images_dir / folder).rglob("*"))
         if path.is_file()
     }
@@ -123,20 +163,22 @@ def recipe(build: CatalogueBuild, images_dir: Path = IMAGES) -> dict[str, object
         "build": build.name,
         "architecture": platform.machine(),
         "source": build.source.model_dump(mode="json"),
-        "packages": _packages(build, images_dir),
+        "packages": _packages(build, images_dir, kind),
         "files": files,
     }
 
 
-def digest(build: CatalogueBuild, images_dir: Path = IMAGES) -> str:
+def digest(build: CatalogueBuild, images_dir: Path = IMAGES, kind: Kind = CONTAINER) -> str:
     """Return the identity of the recipe of ``build``: sha256, in hexadecimal digits."""
-    text = json.dumps(recipe(build, images_dir), sort_keys=True)
+    text = json.dumps(recipe(build, images_dir, kind), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find(build: CatalogueBuild, into: Path, images_dir: Path = IMAGES) -> RootfsImage | None:
+def find(
+    build: CatalogueBuild, into: Path, images_dir: Path = IMAGES, kind: Kind = CONTAINER
+) -> RootfsImage | None:
     """Return the image of ``build`` in the folder ``into``; None where it is missing or damaged."""
-    return _read(into / digest(build, images_dir))
+    return _read(into / digest(build, images_dir, kind), kind)
 
 
 def make(
@@ -148,6 +190,7 @@ def make(
     force: bool = False,
     stop: threading.Event | None = None,
     images_dir: Path = IMAGES,
+    kind: Kind = CONTAINER,
 ) -> RootfsImage:
     """Return the image of ``build`` in the folder ``into``, making it where it is missing.
 
@@ -161,16 +204,18 @@ def make(
     Raises LabError, with the way out, where a tool, root, room on the disk or the network is
     missing, and where installing fails; then ``<into>/<digest>.log`` has the whole output.
     """
-    identity = digest(build, images_dir)
+    identity = digest(build, images_dir, kind)
     final = into / identity
-    if not force and (image := _read(final)):
+    if not force and (image := _read(final, kind)):
         return image
-    job = _Job(build, into, identity, images_dir, progress=progress, stop=stop or threading.Event())
+    job = _Job(
+        build, into, identity, images_dir, kind, progress=progress, stop=stop or threading.Event()
+    )
     try:
         into.mkdir(parents=True, exist_ok=True)
         asked = time.time()
         with job.lock():
-            made = _read(final)
+            made = _read(final, kind)
             if made and (not force or final.stat().st_mtime > asked):
                 return made
             source = mirrors.find(mirror)
@@ -254,11 +299,13 @@ class _Job:
         into: Path,
         identity: str,
         images_dir: Path,
+        kind: Kind,
         *,
         progress: Progress,
         stop: threading.Event,
     ) -> None:
         self.build = build
+        self.kind = kind
         self.into = into
         self.identity = identity
         self.images_dir = images_dir
@@ -313,35 +360,23 @@ class _Job:
             root = partial / "root"
             version = self._fill(root, partial, mirror)
             self.say("packing")
-            self._run(
-                [
-                    *("mksquashfs", str(root), str(partial / "rootfs.squashfs")),
-                    *(
-                        "-comp",
-                        "zstd",
-                        "-Xcompression-level",
-                        "3",
-                        "-noappend",
-                        "-no-progress",
-                        "-quiet",
-                    ),
-                ],
-                mirror,
-            )
+            for argv in PACK[self.kind.name](root, partial):
+                self._run(argv, mirror)
             remove_tree(root)
-            self._metadata(partial / "metadata.tar", version)
+            if self.kind is CONTAINER:
+                self._metadata(partial / "metadata.tar", version)
             made = {
-                **recipe(self.build, self.images_dir),
+                **recipe(self.build, self.images_dir, self.kind),
                 "digest": self.identity,
                 "package_version": version,
-                "rootfs_bytes": (partial / "rootfs.squashfs").stat().st_size,
+                "rootfs_bytes": (partial / self.kind.large).stat().st_size,
                 "seconds": round(time.monotonic() - started, 1),
             }
             (partial / "recipe.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
             self._settle(partial)
         finally:
             remove_tree(partial)
-        image = _read(self.into / self.identity)
+        image = _read(self.into / self.identity, self.kind)
         if image is None:
             raise LabError(f"the image of {self.build.name} was damaged as it was made; make it again")
         self._tell(version, time.monotonic() - started)
@@ -422,6 +457,7 @@ class _Job:
         assert isinstance(source, Source)
         first, *more = source.suites
         hooks = self.images_dir / "container"
+        customise = shlex.quote(str(self.images_dir / self.kind.name / "customise"))
         pin = [source.pin.release, *source.pin.packages] if source.pin else []
         argv = [
             "mmdebstrap",
@@ -436,7 +472,6 @@ class _Job:
         for suite in more:
             added = shlex.join([suite, *pin])
             argv.append(f'--setup-hook=sh {shlex.quote(str(hooks / "add-suite"))} "$1" {added}')
-        customise = shlex.quote(str(hooks / "customise"))
         argv.append(f'--customize-hook=sh {customise} "$1" {shlex.quote(str(self.images_dir))}')
         argv += [first, str(root)]
         if mirror.archive:
@@ -609,20 +644,44 @@ def _apt_proxy(scheme: str) -> str:
     return "" if "\n" in proxy or proxy == "DIRECT" else proxy
 
 
-def _read(folder: Path) -> RootfsImage | None:
+def _read(folder: Path, kind: Kind) -> RootfsImage | None:
     """Return the image in ``folder`` where it is whole."""
-    image = RootfsImage(folder.name, folder / "rootfs.squashfs", folder / "metadata.tar", "")
     try:
         made = json.loads((folder / "recipe.json").read_text("utf-8"))
-        whole = image.rootfs.stat().st_size == made["rootfs_bytes"] and image.metadata.stat().st_size > 0
+        whole = (folder / kind.large).stat().st_size == made["rootfs_bytes"]
+        whole = whole and all((folder / name).stat().st_size > 0 for name in kind.others)
         version = str(made["package_version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return RootfsImage(image.digest, image.rootfs, image.metadata, version) if whole else None
+    return RootfsImage(folder.name, folder / kind.large, version) if whole else None
 
 
-def _packages(build: CatalogueBuild, images_dir: Path) -> list[str]:
-    return [*_lines(images_dir / "container" / "packages"), *build.facts.packages]
+def _pack_container(root: Path, into: Path) -> list[list[str]]:
+    options = ["-comp", "zstd", "-Xcompression-level", "3", "-noappend", "-no-progress", "-quiet"]
+    return [["mksquashfs", str(root), str(into / CONTAINER.large), *options]]
+
+
+def _pack_vm(root: Path, into: Path) -> list[list[str]]:
+    """Make a sparse disk; kernel and initial file system leave ROOT/boot for a place beside it."""
+    boot = root / "boot"
+    options = ["-q", "-t", "ext4", "-L", "root", "-m", "0", "-O", "^has_journal", "-d", str(root)]
+    return [
+        ["mv", str(boot / "vmlinuz"), str(boot / "initrd"), str(into)],
+        ["find", str(boot), "-mindepth", "1", "-delete"],
+        ["truncate", f"--size={DISK}", str(into / VM.large)],
+        ["mke2fs", *options, str(into / VM.large)],
+    ]
+
+
+PACK = {CONTAINER.name: _pack_container, VM.name: _pack_vm}
+
+
+def _packages(build: CatalogueBuild, images_dir: Path, kind: Kind = CONTAINER) -> list[str]:
+    folders = dict.fromkeys((CONTAINER.name, kind.name))
+    listed = [line for folder in folders for line in _lines(images_dir / folder / "packages")]
+    own = build.facts.packages if kind is CONTAINER else (*build.facts.packages, *build.facts.vm_packages)
+    machine = platform.machine()
+    return [*(line.replace("ARCHITECTURE", DEBIAN_NAMES.get(machine, machine)) for line in listed), *own]
 
 
 def _options(images_dir: Path) -> list[str]:
