@@ -7,6 +7,6 @@ pytest_plugins = [
     "fixtures.faults",
     "fixtures.soak",
     "fixtures.clusters",
-    "fixtures.budget",
+    "fixtures.plan",
     "fixtures.session",
 ]

@@ -5,11 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds import Expectation
-from reports.choice import UNKNOWN, Candidate, choose, estimate
+from reports.choice import STALE, UNKNOWN, Candidate, Durations, Why, cut, ranked
 from reports.history import Past
 from reports.results import Key
 from reports.verdicts import ROLES, Observation, Verdict
-from tests.samples import BUILDS, INCUS_604, INCUS_702, INCUS_751, START
+from tests.samples import BUILDS, INCUS_604, INCUS_702, INCUS_751, LXD_502, START
+
+OBSERVED = dict.fromkeys(Verdict, Observation.CONFORMS) | {
+    Verdict.REPRODUCED: Observation.SYMPTOM,
+    Verdict.REGRESSED: Observation.SYMPTOM,
+    Verdict.DISCOVERED: Observation.SYMPTOM,
+    Verdict.FAILED: Observation.OTHER_FAILURE,
+    Verdict.BLOCKED: Observation.LAB_ERROR,
+    Verdict.UNTESTABLE: Observation.NOT_RUN,
+    Verdict.NOT_APPLICABLE: Observation.NOT_RUN,
+}
 
 
 def key(issue="lxd-1", scenario="suites/a.py::test_a", build=INCUS_604, role="reproduction"):
@@ -25,13 +35,19 @@ def candidate(
     seconds=10.0,
     verdict=None,
     flips=0,
+    age=0.0,
 ):
     identity = key(issue, scenario, build, role)
     past = verdict and Past(
-        "r", scenario, role, build.product, build.version, START, Observation.CONFORMS, verdict
+        "r", scenario, role, build.product, build.version, START, OBSERVED[verdict], verdict
     )
     name = f"{issue}/{scenario}[{build.name}]"
-    return Candidate(name, identity, build, expectation, seconds, past, flips)
+    return Candidate(name, identity, build, expectation, seconds, past, flips, age)
+
+
+def choose(cells, budget):
+    """Return what one shard has of a budget, in the order in which it was chosen."""
+    return cut(cells, 1, budget)[0]
 
 
 candidates = st.lists(
@@ -45,6 +61,7 @@ candidates = st.lists(
         seconds=st.floats(0.1, 100),
         verdict=st.sampled_from([None, *Verdict]),
         flips=st.integers(0, 2),
+        age=st.floats(0, 30),
     ),
     unique_by=lambda one: one.name,
     max_size=20,
@@ -69,17 +86,54 @@ def test_the_order_in_which_cells_come_does_not_matter(cells, random):
 
 @given(candidates)
 def test_what_calls_for_a_person_comes_first(cells):
-    chosen = choose(cells, 1e9)
-    urgent = [bool(one.flips or (one.past and not one.past.verdict.expected)) for one in chosen]
+    urgent = [one.urgent for one in choose(cells, 1e9)]
     assert urgent == sorted(urgent, reverse=True)
 
 
 @given(candidates)
 def test_every_issue_has_a_turn_before_one_has_two(cells):
-    calm = [one for one in cells if not one.flips and (one.past is None or one.past.verdict.expected)]
+    calm = [one for one in cells if not one.urgent]
     chosen = choose(calm, 1e9)
     first = {one.key.issue for one in chosen[: len({one.key.issue for one in calm})]}
     assert first == {one.key.issue for one in calm}
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({}, Why.NEVER),
+        ({"expectation": Expectation.NOT_APPLICABLE}, Why.SILENT),
+        ({"verdict": Verdict.REPRODUCED}, Why.KNOWN),
+        ({"verdict": Verdict.REPRODUCED, "age": STALE}, Why.KNOWN),
+        ({"verdict": Verdict.REPRODUCED, "age": STALE + 0.1}, Why.STALE),
+        ({"verdict": Verdict.REPRODUCED, "flips": 1, "age": 30}, Why.FLIPPED),
+        ({"verdict": Verdict.REPRODUCED, "expectation": Expectation.FIXED}, Why.CHANGED),
+        ({"verdict": Verdict.CONFORMS, "expectation": Expectation.NOT_APPLICABLE}, Why.CHANGED),
+        ({"verdict": Verdict.CLEAR, "expectation": Expectation.UNKNOWN}, Why.KNOWN),
+        ({"verdict": Verdict.BLOCKED, "flips": 1}, Why.UNEXPECTED),
+        ({"verdict": Verdict.REGRESSED}, Why.UNEXPECTED),
+        ({"verdict": Verdict.UNTESTABLE, "age": 30}, Why.SILENT),
+        # A scenario may not apply for reasons of its own, of which the ledger says nothing.
+        ({"verdict": Verdict.NOT_APPLICABLE, "expectation": Expectation.AFFECTED}, Why.SILENT),
+    ],
+)
+def test_what_makes_a_cell_worth_running(facts, why):
+    assert candidate(**facts).why is why
+
+
+def test_cells_of_one_issue_in_the_order_of_what_makes_them_worth_running():
+    told = [
+        {"verdict": Verdict.FAILED},
+        {"verdict": Verdict.REPRODUCED, "flips": 2},
+        {"verdict": Verdict.CONFORMS},
+        {},
+        {"verdict": Verdict.REPRODUCED, "age": STALE + 1},
+        {"verdict": Verdict.REPRODUCED},
+        {"verdict": Verdict.UNTESTABLE},
+    ]
+    cells = [candidate(scenario=f"test_{9 - place}", **facts) for place, facts in enumerate(told)]
+    assert [one.why for one in ranked(reversed(cells))] == list(Why)
+    assert ranked(reversed(cells)) == cells
 
 
 @pytest.mark.parametrize(
@@ -112,7 +166,51 @@ def test_builds_beside_a_bound_say_more_than_newer_ones():
 
 
 def test_a_cell_takes_as_long_as_last_time_or_as_elsewhere_or_as_nobody_knows():
-    times = {key(): 3.0, key(build=INCUS_702): 5.0, key(build=INCUS_751): 20.0}
-    assert estimate(key(), times) == 3.0
-    assert estimate(key(build=BUILDS[3]), times) == 5.0
-    assert estimate(key(scenario="suites/a.py::test_b"), times) == UNKNOWN
+    times = {key(): 3.0, key(build=INCUS_702): 5.0, key(build=INCUS_751): 20.0, key(build=LXD_502): 0.0}
+    durations = Durations(times)
+    assert durations.estimate(key()) == (3.0, "last time")
+    assert durations.estimate(key(build=BUILDS[3])) == (0.0, "last time")
+    # On the builds of the same product, if there are any.
+    assert durations.estimate(key()._replace(version="9")) == (5.0, "other builds")
+    assert durations.estimate(key()._replace(product="other")) == (3.0, "other builds")
+    assert durations.estimate(key(scenario="suites/a.py::test_b")) == (UNKNOWN, "a guess")
+
+
+# Shards
+
+
+@given(candidates, st.integers(1, 6), st.randoms())
+def test_every_cell_is_in_exactly_one_shard_whatever_the_order(cells, shards, random):
+    dealt = cut(cells, shards)
+    assert len(dealt) == shards
+    assert Counter(one.name for share in dealt for one in share) == Counter(one.name for one in cells)
+    assert cut(random.sample(cells, len(cells)), shards) == dealt
+
+
+@given(candidates, st.integers(1, 6))
+def test_no_shard_takes_longer_than_another_by_more_than_its_shortest_cell(cells, shards):
+    dealt = cut(cells, shards)
+    loads = [sum(one.seconds for one in share) for share in dealt]
+    for share, load in zip(dealt, loads, strict=True):
+        if share:
+            assert load - min(one.seconds for one in share) <= min(loads) + 1e-6
+
+
+@given(candidates, st.integers(1, 6), st.floats(0, 300))
+def test_each_shard_has_a_budget_of_its_own(cells, shards, budget):
+    dealt = cut(cells, shards, budget)
+    chosen = [one for share in dealt for one in share]
+    assert len(chosen) == len(set(chosen))
+    loads = [sum(one.seconds for one in share) for share in dealt]
+    assert all(load <= budget + 1e-6 for load in loads)
+    # What was left out has room nowhere.
+    left = [one for one in cells if one not in chosen]
+    assert all(min(loads) + one.seconds > budget - 1e-6 for one in left)
+
+
+def test_shards_with_a_budget_have_together_what_says_most():
+    cells = [candidate(scenario=f"test_{n}") for n in range(4)]
+    known = [candidate(scenario=f"test_{n}", verdict=Verdict.REPRODUCED) for n in range(4, 9)]
+    dealt = cut([*known, *cells], 2, 20)
+    assert {one.why for share in dealt for one in share} == {Why.NEVER}
+    assert [len(share) for share in dealt] == [2, 2]

@@ -75,10 +75,11 @@ def test_values_of_options(checkout, option, value, choices):
     result.stderr.fnmatch_lines([f"*{option}*{value}*{choices}*"])
 
 
-def config(*args: str, collectonly=False, help=False, dir=options.ROOT):  # noqa: A002
+def config(*args: str, dir=options.ROOT, **only: bool):  # noqa: A002
+    option = {"collectonly": False, "help": False, "plan": False, "plan_json": None} | only
     return types.SimpleNamespace(
         args=list(args),
-        option=types.SimpleNamespace(collectonly=collectonly, help=help),
+        option=types.SimpleNamespace(**option),
         invocation_params=types.SimpleNamespace(dir=Path(dir)),
     )
 
@@ -107,7 +108,7 @@ def test_where_the_command_is_given_counts(checkout):
     assert not options.runs_suites(config("suites", dir=checkout.root / "tests"))
 
 
-@pytest.mark.parametrize("only", ["collectonly", "help"])
+@pytest.mark.parametrize("only", ["collectonly", "help", "plan", "plan_json"])
 def test_a_session_that_only_shows_runs_nothing(checkout, only):
     assert not options.runs_suites(config("suites", dir=checkout.root, **{only: True}))
 

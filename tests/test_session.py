@@ -283,32 +283,6 @@ def test_an_unknown_fault(checkout):
     result.stderr.fnmatch_lines(["*'sabotage'*kill-member*"])
 
 
-# A budget
-
-
-def test_a_budget_keeps_what_says_most_and_says_what_it_leaves_out(checkout):
-    baked = [f"--build={entry.name}" for entry in (INCUS_604, INCUS_702, LXD_502)]
-    # Of cells that never ran nobody knows that they take no time.
-    result = checkout.run("--budget", "30s", *baked)
-    result.assert_outcomes(passed=2, deselected=1)
-    result.stdout.fnmatch_lines(["budget 0.5 min: 2 cells, about 0.4 min; 1 are left out"])
-    result = checkout.run("--budget", "30s", *baked)
-    result.assert_outcomes(passed=3)
-
-
-def test_a_budget_that_is_enough_for_nothing(checkout, server):
-    result = checkout.run("--budget", "5s")
-    assert server.lines("POST") == []
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --budget: 5 s is not enough for any cell; give more"])
-
-
-def test_a_time_that_is_none(checkout):
-    result = checkout.run("--budget", "soon")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(['*"soon" is no time; write it like 90s, 20m or 2h*'])
-
-
 # Workers
 
 

@@ -1,0 +1,238 @@
+"""What a run is going to do: its cells, how long they take, and what is left out and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from reports.choice import Candidate, Why, cut
+from reports.verdicts import Verdict
+
+FILENAME = "plan.json"
+LEFT_OUT = "left-out.txt"
+FORMAT = 1
+_MINUTE = 60.0  # seconds
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Planned(_Part):
+    """A cell of the plan: ``seconds`` it is expected to take, by ``basis``; ``last`` is its newest verdict."""
+
+    name: str
+    issue: str
+    build: str
+    substrate: str
+    seconds: float
+    basis: str
+    why: Why
+    last: Verdict | None
+
+    @classmethod
+    def of(cls, one: Candidate, basis: str) -> Planned:
+        """Return candidate ``one``, whose seconds are known by ``basis``."""
+        return cls(
+            name=one.name,
+            issue=one.key.issue,
+            build=one.build.name,
+            substrate=one.key.substrate,
+            seconds=round(one.seconds, 3),
+            basis=basis,
+            why=one.why,
+            last=one.past.verdict if one.past else None,
+        )
+
+
+class PlannedBuild(_Part):
+    """A build that cells need, and whether its image was made before."""
+
+    name: str
+    version: str
+    baked: bool
+
+
+class Shard(_Part):
+    """One share of a selection that is cut into ``count``; ``index`` counts from 1.
+
+    ``cut`` names the cut: shards that are to be joined have the same. ``seconds`` is what each shard
+    is expected to take with one worker, ``cells`` how many are in all of them together.
+    """
+
+    index: int
+    count: int
+    cut: str
+    seconds: tuple[float, ...]
+    cells: int
+
+    def __str__(self) -> str:
+        """Return it as it is asked for, with the cut's name."""
+        return f"{self.index}/{self.count} (cut {self.cut})"
+
+
+class Plan(_Part):
+    """What a run does: ``plan.json``, which ``--plan`` prints and every limited run keeps.
+
+    ``budget`` is in seconds, None where there is none; ``left_out`` is what it is not enough for, in
+    any shard. ``results`` counts the cells that history knows.
+    """
+
+    format: int = FORMAT
+    budget: float | None
+    workers: int
+    shard: Shard | None
+    results: int
+    builds: tuple[PlannedBuild, ...]
+    cells: tuple[Planned, ...]
+    left_out: tuple[Planned, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long the cells take with all workers: none is cut in two."""
+        seconds = [one.seconds for one in self.cells]
+        return max(sum(seconds) / self.workers, max(seconds, default=0.0))
+
+    def summary(self) -> str:
+        """Return it in one line."""
+        parts = []
+        if self.budget is not None:
+            parts.append(f"budget {_time(self.budget)}")
+        if self.shard:
+            parts.append(f"shard {self.shard}")
+        of = f" of {self.shard.cells}" if self.shard else ""
+        told = f"{len(self.cells)}{of} cells, about {_time(self.seconds)}"
+        if self.workers > 1:
+            told += f" with {self.workers} workers"
+        line = f"{', '.join(parts) or 'plan'}: {told}"
+        return f"{line}; {self.omitted()}" if self.left_out else line
+
+    def omitted(self) -> str:
+        """Say how many cells are left out, by what would have made them worth running."""
+        counts = Counter(one.why for one in self.left_out)
+        why = ", ".join(f"{counts[why]} {why}" for why in Why if counts[why])
+        return f"{len(self.left_out)} left out ({why})"
+
+    def lines(self) -> Iterator[str]:
+        """Yield the plan for a person to read, the summary last."""
+        yield from _table(self.cells, "cells:")
+        if self.left_out:
+            yield ""
+            yield from _table(self.left_out, f"left out, as {_time(self.budget or 0)} are not enough:")
+        yield ""
+        yield from self._by_build()
+        if self.shard:
+            shares = ", ".join(
+                f"{index}/{self.shard.count} {_time(seconds / self.workers)}"
+                for index, seconds in enumerate(self.shard.seconds, start=1)
+            )
+            yield f"shards: {shares}"
+        guesses = sum(one.basis != "last time" for one in self.cells)
+        yield (
+            f"times: {len(self.cells) - guesses} cells as they took last time, "
+            f"{guesses} (~) as on other builds or by guess; history knows {self.results} cells"
+        )
+        yield self.summary()
+
+    def _by_build(self) -> Iterator[str]:
+        yield "builds:"
+        width = max((len(one.name) for one in self.builds), default=0)
+        for build in self.builds:
+            mine = [one for one in self.cells if one.build == build.name]
+            substrates = ", ".join(sorted({one.substrate for one in mine})) or "only changed from or to"
+            image = f"baked: {build.version}" if build.baked else "has to be baked first, which takes longer"
+            time = _time(sum(one.seconds for one in mine))
+            yield f"  {build.name:{width}}  {len(mine):4} cells  {time:>8}  {substrates}; {image}"
+
+
+def make_plan(
+    candidates: Sequence[Candidate],
+    bases: dict[str, str],
+    builds: Iterable[PlannedBuild],
+    *,
+    workers: int,
+    results: int,
+    budget: float | None = None,
+    shares: Sequence[Sequence[str]] | None = None,
+    index: int = 1,
+) -> Plan:
+    """Return the plan of share ``index`` (from 1) of ``shares``, or of everything where there are none.
+
+    ``bases`` says by cell's name how its time is known. With a budget and without shares, what says
+    most is chosen.
+    """
+    by_name = {one.name: one for one in candidates}
+    if shares is None:
+        dealt = cut(candidates, 1, None if budget is None else budget * workers)
+        shard = None
+    else:
+        dealt = [[by_name[name] for name in share] for share in shares]
+        shard = Shard(
+            index=index,
+            count=len(dealt),
+            cut=cut_id(shares),
+            seconds=tuple(round(sum(one.seconds for one in share), 3) for share in dealt),
+            cells=sum(len(share) for share in dealt),
+        )
+    chosen = {one.name for share in dealt for one in share}
+    left = [one for one in candidates if one.name not in chosen]
+    mine = tuple(Planned.of(one, bases[one.name]) for one in dealt[index - 1])
+    return Plan(
+        budget=budget,
+        workers=workers,
+        shard=shard,
+        results=results,
+        builds=tuple(builds),
+        cells=mine,
+        left_out=tuple(Planned.of(one, bases[one.name]) for one in left),
+    )
+
+
+def cut_id(shares: Sequence[Sequence[str]]) -> str:
+    """Return a name for the cut into ``shares``: the same for the same cells in the same places."""
+    text = json.dumps([sorted(share) for share in shares])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write(folder: Path, plan: Plan) -> None:
+    """Keep ``plan`` in the run's folder, and beside it the names of what is left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if plan.left_out:
+        text = "".join(f"{one.name}\t{one.seconds:.1f} s\t{one.why}\n" for one in plan.left_out)
+        (folder / LEFT_OUT).write_text(text, encoding="utf-8")
+    save(folder / FILENAME, plan)
+
+
+def save(path: Path, plan: Plan) -> None:
+    """Write ``plan`` as JSON, all or nothing. Raises OSError."""
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def read(folder: Path) -> Plan | None:
+    """Return the plan of the run in ``folder``, None where it keeps none.
+
+    Raises ValueError where the file cannot be understood.
+    """
+    try:
+        return Plan.model_validate_json((folder / FILENAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _table(cells: Sequence[Planned], heading: str) -> Iterator[str]:
+    yield heading
+    width = max((len(one.why) for one in cells), default=0)
+    for one in cells:
+        guess = " " if one.basis == "last time" else "~"
+        yield f"  {guess}{one.seconds:6.1f} s  {one.substrate:9}  {one.why:{width}}  {one.name}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / _MINUTE:.1f} min" if seconds >= _MINUTE else f"{seconds:.0f} s"
