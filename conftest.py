@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "fixtures.options",
+    "fixtures.identity",
     "fixtures.selection",
     "fixtures.cells",
     "fixtures.faults",

@@ -244,6 +244,7 @@ def _runs(cells: Iterable[Cell]) -> tuple[Run, ...]:
 
 def _scenario(group: Repeats, issue: Issue | None, history: History | None) -> Scenario:
     cell, stands = group.newest, group.standing.verdict
+    record = history.recorded(cell.key) if history else None
     return Scenario(
         scenario=cell.scenario,
         role=cell.role,
@@ -262,8 +263,8 @@ def _scenario(group: Repeats, issue: Issue | None, history: History | None) -> S
         repeats=group.verdicts,
         expects_now=_expects_now(cell, issue),
         previous=history.previous(cell) if history else None,
-        runs=history.runs(cell.key) if history else None,
-        flips=history.flips(cell.key) if history else None,
+        runs=record.runs if record else None,
+        flips=record.flips if record else None,
     )
 
 

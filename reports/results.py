@@ -90,7 +90,9 @@ class Cell(BaseModel):
     ``run`` names the run, ``scenario`` is pytest's node id without the parameters, ``issue`` the
     ledger's id. The judged build is ``build``; ``peer`` is the other one of an upgrade or
     downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
-    whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC.
+    whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC. ``suite``
+    is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
+    the product; None in results from before it was recorded.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -113,6 +115,7 @@ class Cell(BaseModel):
     phases: Phases
     evidence: Text | None = None
     started: AwareDatetime
+    suite: Name | None = None
 
     @field_validator("started")
     @classmethod

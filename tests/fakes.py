@@ -666,7 +666,7 @@ class FakeCheckout:
         # What this project uses of what is installed; the rest only takes time.
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.setenv("PYTEST_ADDOPTS", "-p allure_pytest.plugin -p pytest_timeout -p xdist.plugin")
-        for module in ("fixtures.options", "fixtures.selection", "fixtures.session"):
+        for module in ("fixtures.options", "fixtures.identity", "fixtures.selection", "fixtures.session"):
             monkeypatch.setattr(f"{module}.ROOT", self.root)
         for module in ("fixtures.options", "fixtures.selection"):
             monkeypatch.setattr(f"{module}.SUITES", self.root / "suites")

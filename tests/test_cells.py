@@ -93,6 +93,19 @@ def test_a_scenario_that_passes(checkout):
     assert (checkout.root / "out/latest" / cell["evidence"]).is_dir()
 
 
+def test_cells_say_which_suite_they_are_of(checkout):
+    def suite(*args):
+        checkout.run("--build", FREE, *args)
+        return only_cell(checkout)["suite"]
+
+    checkout.scenario("def test_it(cell): pass")
+    first = suite()
+    assert len(first) == 16
+    assert suite("-n", "1") == first  # also in a worker
+    checkout.scenario("def test_it(cell): assert True")
+    assert suite() != first
+
+
 # What a scenario raises, and what was then observed.
 RAISED = {
     "raise LabError('the lab host is gone')": ("lab-error", "the lab host is gone"),

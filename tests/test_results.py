@@ -40,6 +40,7 @@ def cells(draw):
         reason=draw(st.text(st.characters())),  # lone surrogates, too
         seconds=draw(st.floats(min_value=0, allow_infinity=False)),
         started=draw(st.datetimes(timezones=st.just(UTC))),
+        suite=draw(st.none() | text),
     )
 
 
@@ -58,7 +59,7 @@ def test_the_keys_of_a_line():
     line = json.loads(cell(peer=INCUS_604, evidence="evidence/a").line())
     assert list(line) == [
         "run", "scenario", "issue", "role", "build", "peer", "substrate", "observation", "expectation",
-        "verdict", "reason", "seconds", "phases", "evidence", "started",
+        "verdict", "reason", "seconds", "phases", "evidence", "started", "suite",
     ]  # fmt: skip
     assert line["build"] == {
         "name": "incus@7.0.2",
@@ -71,6 +72,12 @@ def test_the_keys_of_a_line():
     }
     assert list(line["phases"]) == ["host", "members", "cluster", "scenario", "teardown"]
     assert line["started"] == "2026-03-02T21:04:00Z"
+
+
+def test_a_line_from_before_the_suite_was_recorded():
+    line = json.loads(cell(suite="0123abcd").line())
+    del line["suite"]
+    assert Cell.model_validate_json(json.dumps(line)) == cell()
 
 
 def test_times_are_kept_in_utc():

@@ -1,0 +1,64 @@
+"""How unsteady a cell is: repeats of the same build with the same suite that did not show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+CONFIDENCE = 0.95
+
+
+class Flakes(NamedTuple):
+    """How many of ``repeats`` results are ``differing``: not what most of their like showed.
+
+    Only results that say something of the product are counted, and only where there are at least
+    two of one build and one suite: a single one differs from nothing.
+    """
+
+    differing: int = 0
+    repeats: int = 0
+
+    @classmethod
+    def of(cls, groups: Iterable[Mapping[str, int]]) -> Flakes:
+        """Return the flakes of ``groups`` of identical build and suite: results by what they showed."""
+        differing = repeats = 0
+        for group in groups:
+            count = sum(group.values())
+            if count > 1:
+                repeats += count
+                differing += count - max(group.values())
+        return cls(differing, repeats)
+
+    @property
+    def rate(self) -> float | None:
+        """The share that differs, 0 to 1; None where nothing was repeated."""
+        return self.differing / self.repeats if self.repeats else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Between which shares the true one lies with 95 % confidence; 0 to 1 where nothing is known."""
+        return wilson(self.differing, self.repeats)
+
+
+def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return Wilson's score interval of the share of ``hits`` in ``trials``.
+
+    It holds for few trials and for shares near 0, which is what flakes are, where the usual normal
+    interval has no width. Written out, as the libraries that offer it (SciPy, statsmodels) are a
+    hundred times the size of this project. E. B. Wilson, 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    if not 0 <= hits <= trials:
+        raise ValueError(f"{hits} hits in {trials} trials are no share")
+    if not trials:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = hits / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    whole = 1 + z * z / trials
+    # What rounding leaves beyond the ends is no share.
+    low = 0.0 if hits == 0 else max(0.0, (centre - spread) / whole)
+    high = 1.0 if hits == trials else min(1.0, (centre + spread) / whole)
+    return low, high
