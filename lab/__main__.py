@@ -1,4 +1,4 @@
-"""``python -m lab``: doctor, builds, bake, up, shell, down, sweep and bench."""
+"""``python -m lab``: doctor, builds, bake, up, shell, down, sweep, clear and bench."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from lab import catalogue, doctor, sideload, state
 from lab.cluster import Cluster
 from lab.errors import LabError, UsageError
 from lab.host import MARK, PROJECT, Host, connect, find, release
+from lab.own import OwnCluster
 from lab.progress import ProgressBoard
 from lab.transcript import Transcript
 
@@ -214,6 +216,19 @@ def sweep(lab_host: LabHost = None) -> None:
         release(host)
         for line in swept:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def clear(
+    cluster: Annotated[Path, typer.Option("--cluster", help="The cluster's TOML file: docs/own-cluster.md.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else only say what would be removed.")] = False,
+) -> None:
+    """Remove from somebody's own cluster what dead runs of this machine have left there."""
+    with _errors():
+        own = OwnCluster.connect(cluster, catalogue.load(), state.Run.new())
+        lines = own.clear() if yes else [f"would remove project {name}" for name in own.leftovers()]
+    for line in lines or ["dead runs of this machine have left nothing"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

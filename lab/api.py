@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ class Api:
 
     def raw(self, path: str, /, **params: str | int) -> bytes:
         """Return the body of ``GET path`` where it is a file and no JSON."""
+        self._permit("GET", path, None, params)
         try:
             response = self._node(path).get(
                 is_api=False, timeout=self.timeout, **({"params": params} if params else {})
@@ -146,6 +148,11 @@ class Api:
         """Return the metadata of ``POST path`` with ``content`` as its body."""
         return self._call("POST", path, content, params, timeout or self.timeout, headers=headers)
 
+    def _permit(
+        self, method: str, path: str, body: object, params: Mapping[str, str | int]
+    ) -> None:
+        """Called before a request is sent; what it raises keeps the request from being sent."""
+
     def _call(
         self,
         method: str,
@@ -157,6 +164,7 @@ class Api:
         *,
         wait: bool = True,
     ) -> Any:  # noqa: ANN401
+        self._permit(method, path, body, params)
         query = "?" + "&".join(f"{k}={v}" for k, v in params.items()) if params else ""
         with self.transcript.step("api", self.name, f"{method} /1.0/{path}{query}") as step:
             extra: dict[str, Any] = {"timeout": timeout}

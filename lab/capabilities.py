@@ -19,7 +19,7 @@ class Capability:
 
 
 CAPABILITIES: dict[str, Capability] = {
-    "container-instances": Capability(frozenset({"container", "vm"}), ""),
+    "container-instances": Capability(frozenset({"container", "vm", "own"}), ""),
     # Without the controller a limit is accepted and silently not applied, on sound builds too.
     "cpu-limits": Capability(
         frozenset({"container", "vm"}),

@@ -77,6 +77,18 @@ class Overlay(_Data):
         return f"{self.form} of one's own over {self.base}"
 
 
+class Standing(_Data):
+    """Where the build of somebody's own cluster comes from: it was there already."""
+
+    kind: Literal["own"] = "own"
+    cluster: str
+
+    @property
+    def label(self) -> str:
+        """The source in a few words, for tables and records."""
+        return f"own cluster {self.cluster}"
+
+
 class Units(_Data):
     """The systemd units of a product; ``startup`` starts the instances that were running."""
 
@@ -167,7 +179,7 @@ class CatalogueBuild:
     facts: ProductFacts
     version: str
     track: str
-    source: Source | Overlay
+    source: Source | Overlay | Standing
 
     @property
     def product(self) -> Product:
@@ -329,10 +341,10 @@ def _read(file: Path) -> ProductFacts:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{_short(file)} cannot be read: {error}") from None
     except ValidationError as error:
-        raise UsageError(f"{_short(file)}: {_explain(error)}") from None
+        raise UsageError(f"{_short(file)}: {explain(error)}") from None
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     """Return a validation error as one line: every key, its value and what is wrong with it."""
     parts = []
     for item in error.errors():

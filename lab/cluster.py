@@ -21,6 +21,7 @@ from lab.host import Host
 from lab.image import Image
 from lab.machine import PORT, CommandTimeoutError
 from lab.member import CommandError, Member
+from lab.tenant import Door
 from lab.transcript import Transcript
 from lab.waiting import NotObservedError, eventually
 
@@ -162,6 +163,13 @@ class Cluster:
                 server_cert=self._server_certificate,
             )
         return self._clients[chosen.name]
+
+    def doors(self) -> dict[str, Door]:
+        """Return how each member's API is reached, by the member's name."""
+        return {
+            member.name: Door(member.machine.endpoint, self._certificate, self._server_certificate)
+            for member in self.members
+        }
 
     def restricted_client(self, project: str, member: Member | None = None) -> Api:
         """Return the product's API for a new client that is restricted to ``project``."""

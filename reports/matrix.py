@@ -94,7 +94,7 @@ class Scenario(_Part):
     expectation: Expectation
     reason: str
     seconds: float
-    substrate: Literal["container", "vm"]
+    substrate: Literal["container", "vm", "own"]
     peer: Build | None
     run: str
     started: datetime

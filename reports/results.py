@@ -106,7 +106,7 @@ class Cell(BaseModel):
     role: Role
     build: Build
     peer: Build | None = None
-    substrate: Literal["container", "vm"]
+    substrate: Literal["container", "vm", "own"]
     observation: Observation
     expectation: Expectation
     verdict: Verdict
