@@ -109,7 +109,7 @@ def test_only_the_verdict_that_follows_is_accepted(expectation, observation, ver
         ({"evidence": ""}, "beneath the run's folder"),
         ({"seconds": -1}, "greater than or equal to 0"),
         ({"seconds": float("nan")}, "finite"),
-        ({"substrate": "bare"}, "'container' or 'vm'"),
+        ({"substrate": "bare"}, "'container', 'vm' or 'own'"),
         ({"role": "workaround", "expectation": Expectation.AFFECTED}, r"reports\.verdicts\.expect"),
         ({"run": ""}, "at least 1 character"),
         ({"colour": "red"}, "Extra inputs"),
