@@ -91,13 +91,18 @@ class Database:
         self.connection.close()
 
     def add(self, cells: Iterable[Cell]) -> None:
-        """Add the results ``cells``, all or none; those already there stay once."""
+        """Add the results ``cells``, all or none; those already there stay once.
+
+        Those of clusters that were struck on purpose are left out: they say nothing of a build.
+        """
         with self.explained(), self._transaction():
             self._add(cells)
 
     def _add(self, cells: Iterable[Cell]) -> None:
         known = dict(self.cells())
         for cell in cells:
+            if cell.fault:
+                continue
             key = cell.key
             number = known.get(key)
             if number is None:

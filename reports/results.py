@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple, Self
@@ -92,7 +92,8 @@ class Cell(BaseModel):
     downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
     whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC. ``suite``
     is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
-    the product; None in results from before it was recorded.
+    the product; None in results from before it was recorded. ``fault`` names what struck the cluster on
+    purpose, so that nothing is learnt of the build.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -116,6 +117,7 @@ class Cell(BaseModel):
     evidence: Text | None = None
     started: AwareDatetime
     suite: Name | None = None
+    fault: Name | None = None
 
     @field_validator("started")
     @classmethod
@@ -184,6 +186,23 @@ def plan(folder: Path, cells: Sequence[str]) -> None:
     (folder / PLAN).write_text("".join(f"{name}\n" for name in cells), encoding="utf-8")
 
 
+def scan(path: Path) -> Iterator[Cell | str]:
+    """Yield the cells of ``path`` in the order they were written, and a text for what is no cell.
+
+    Such a text is one line and begins with file:line. Raises OSError where there is no such file.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield Cell.model_validate_json(line)
+            except ValidationError as error:
+                # Only the last line can lack its end: what a killed process left.
+                cut = "" if line.endswith(b"\n") else "cut off in the middle: "
+                yield f"{path}:{number}: {cut}{_first(error)}"
+
+
 def read(path: Path) -> tuple[list[Cell], list[str]]:
     """Return the cells of ``path`` in the order they were written, and what is missing of it.
 
@@ -191,26 +210,22 @@ def read(path: Path) -> tuple[list[Cell], list[str]]:
     kept; cells that were planned and never had a result, as in a run that was interrupted, are one
     problem together. Raises FileNotFoundError where there is no such file.
     """
-    cells: list[Cell] = []
-    problems: list[str] = []
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            cells.append(Cell.model_validate_json(line))
-        except ValidationError as error:
-            # Only the last line can lack its end: what a killed process left.
-            cut = "cut off in the middle: " if number == len(lines) else ""
-            problems.append(f"{path}:{number}: {cut}{_first(error)}")
-    return cells, problems + _not_run(path.with_name(PLAN), cells)
+    found = list(scan(path))
+    cells = [one for one in found if isinstance(one, Cell)]
+    problems = [one for one in found if isinstance(one, str)]
+    return cells, problems + not_run(path, Counter(cell.scenario for cell in cells))
 
 
-def _not_run(plan_file: Path, cells: Sequence[Cell]) -> list[str]:
+def not_run(path: Path, results: Mapping[str, int]) -> list[str]:
+    """Say which planned cells have no result in ``path``, which has ``results`` by scenario.
+
+    The plan lies beside ``path``; without one nothing is missing.
+    """
+    plan_file = path.with_name(PLAN)
     if not plan_file.exists():
         return []
     planned = [name.partition("[")[0] for name in plan_file.read_text(encoding="utf-8").splitlines()]
-    missing = Counter(planned) - Counter(cell.scenario for cell in cells)
+    missing = Counter(planned) - Counter(results)
     if not missing:
         return []
     shown = ", ".join(sorted(missing)[:_SHOWN])

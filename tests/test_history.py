@@ -244,6 +244,12 @@ def test_sightings_say_how_often_and_when_last(path):
         assert history.proofs() == {"lxd-15313": history.proof("lxd-15313")}
 
 
+def test_what_a_struck_cluster_did_says_nothing_of_a_build(path):
+    with History(path) as history:
+        history.record([at(1, fault="kill-member"), at(2)])
+        assert [one.run for one in history.current()] == ["run-2"]
+
+
 def test_what_is_proven_stays_so(path):
     record(path, [at(1, build=LXD_502, **SICK), at(2)])
     record(path, [at(3, build=LXD_502)])

@@ -275,6 +275,8 @@ def test_a_run_with_faults_judges_the_scenarios_and_not_the_build(checkout):
     )
     assert not (checkout.root / "out" / "latest").exists()
     assert not (checkout.root / "out" / "history.sqlite").exists()
+    (results,) = (checkout.root / "out").glob("*/results.jsonl")
+    assert json.loads(results.read_text())["fault"] == "kill-member"
 
 
 def test_an_unknown_fault(checkout):
