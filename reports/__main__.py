@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from reports.diff import UnknownBuildError, compare, find_build, lines
+from reports.files import put
 from reports.gate import Policy
 from reports.gate import gate as judge_run
-from reports.history import HistoryError
+from reports.history import History, HistoryError
 from reports.ledger import LedgerError, load_ledger
+from reports.matrix import build_matrix
 from reports.merge import MergeError
 from reports.merge import export as export_history
 from reports.merge import merge as merge_results
-from reports.publish import publish
+from reports.publish import SiteError, publish, publish_site
 from reports.results import FILENAME, read
+from reports.site import STALE_DAYS, comparison_page
 from reports.terminal import terminal
 from reports.text import one_line
 
@@ -30,21 +36,60 @@ HistoryFile = Annotated[Path, typer.Option("--history", help="The file of the hi
 
 
 @app.command()
-def matrix(
-    run: Run = Path("out/latest"),
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write the page.")] = None,
-) -> None:
-    """Rebuild matrix.json and matrix.html of a run, and print the matrix."""
+def matrix(run: Run = Path("out/latest")) -> None:
+    """Print the matrix of a run, and make the pages in its folder again."""
     _require(run)
-    try:
-        ledger = load_ledger(Path())
-        published = publish(run, ledger, html=out)
-    except LedgerError as error:
-        _refuse(*error.problems)
-    except OSError as error:
-        _refuse(f'cannot write the matrix: "{error.filename}": {error.strerror}; use --out for the page')
+    with _told():
+        published = publish(run, load_ledger(Path()))
     terminal(published.matrix)
     typer.echo(f"page: {published.html}")
+
+
+@app.command()
+def site(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders to record first.")] = None,
+    history: HistoryFile = Path("out/history.sqlite"),
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("out/site"),
+    stale: Annotated[
+        int, typer.Option("--stale", min=1, help="Days after which a result is called stale.")
+    ] = STALE_DAYS,
+) -> None:
+    """Make a site of all runs in the history, to be put on any web server or opened as it is."""
+    runs = runs or []
+    for run in runs:
+        _require(run, "name the folder of one")
+    if not runs:
+        _require_history(history)
+    with _told():
+        published = publish_site(out, load_ledger(Path()), history, runs, stale_days=stale)
+    for problem in published.problems:
+        typer.echo(f"problem: {one_line(problem)}", err=True)
+    typer.echo(f"site: {published.html}")
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A build, like incus@6.0.4.")],
+    after: Annotated[str, typer.Argument(help="The build to compare it with.")],
+    history: HistoryFile = Path("out/history.sqlite"),
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    page: Annotated[Path | None, typer.Option("--page", help="Write a page (HTML) there.")] = None,
+) -> None:
+    """Say what changes for a cluster that goes from one build to another."""
+    _require_history(history)
+    with _told():
+        ledger = load_ledger(Path())
+        with History(history) as known:
+            found = build_matrix(known.current(), ledger, known, source=history.name)
+        comparison = compare(found, find_build(found, before), find_build(found, after))
+        if page:
+            put(page, comparison_page(found, comparison))
+    if as_json:
+        typer.echo(comparison.model_dump_json(by_alias=True, indent=1))
+        return
+    for line in lines(comparison):
+        typer.echo(line)
 
 
 @app.command()
@@ -72,10 +117,8 @@ def merge(
     history: HistoryFile = Path("out/history.sqlite"),
 ) -> None:
     """Join the results of many runs and machines in the history: each once, in whatever order."""
-    try:
+    with _told():
         merged = merge_results(sources, history)
-    except (HistoryError, MergeError) as error:
-        _refuse(str(error))
     for problem in merged.problems[:_PROBLEMS]:
         typer.echo(f"problem: {one_line(problem)}", err=True)
     if (more := len(merged.problems) - _PROBLEMS) > 0:
@@ -103,12 +146,30 @@ def export(
     typer.echo(f"{out}: {count} results")
 
 
-def _require(run: Path) -> None:
-    way_out = "make one with tox run -e qualify, or name another with --run"
+def _require(run: Path, name: str = "name another with --run") -> None:
+    way_out = f"make one with tox run -e qualify, or {name}"
     if not run.is_dir():
         _refuse(f'no run folder "{run}"; {way_out}')
     if not (run / FILENAME).is_file():
         _refuse(f'no results in "{run}" ({FILENAME} is missing); {way_out}')
+
+
+def _require_history(path: Path) -> None:
+    if not path.is_file():
+        _refuse(f'no history "{path}"; make one with tox run -e qualify, or name another with --history')
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End with a line that tells what is wrong and what to do, where that is known."""
+    try:
+        yield
+    except LedgerError as error:
+        _refuse(*error.problems)
+    except (HistoryError, MergeError, SiteError, UnknownBuildError) as error:
+        _refuse(str(error))
+    except OSError as error:
+        _refuse(f'cannot write "{error.filename}": {error.strerror}; name another folder with --out')
 
 
 def _refuse(*lines: str) -> NoReturn:

@@ -1,23 +1,19 @@
-"""The page of a cell (``index.html`` in its evidence folder): what happened, and what was kept of it."""
+"""What was kept of a cell: its files, the lines that show the symptom, and how to run it again."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from reports.matrix import NAMES, Matrix
-from reports.page import anchor, short, templates
+from reports.page import short
 from reports.results import Cell
 from reports.text import plain
-from reports.timeline import TRANSCRIPT, read_timeline
-from reports.verdicts import Observation
 
-INDEX = "index.html"
 SYMPTOM = "symptom.txt"
 
 _LINES = 30  # lines that show the symptom
@@ -27,12 +23,12 @@ _FILES = 300  # files listed of one cell
 _SEEN = 3_000  # directory entries looked at, at most
 # What a browser shows as text. All else is only offered for download: a page or picture made by a
 # product is not opened in the place of ours.
-_TEXTS = {".txt", ".log", ".json", ".jsonl", ".sql", ".yaml", ".yml", ".toml", ".conf", ".csv", ".md"}
+TEXTS = {".txt", ".log", ".json", ".jsonl", ".sql", ".yaml", ".yml", ".toml", ".conf", ".csv", ".md"}
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@+~[],-")
 
 
 class File(NamedTuple):
-    """A file that was kept: ``link`` is relative to the page, ``size`` in bytes."""
+    """A file that was kept: ``link`` is relative to its folder, ``size`` in bytes."""
 
     name: str
     link: str
@@ -54,53 +50,17 @@ class Lines(NamedTuple):
     more: bool
 
 
-def folders(run_dir: Path, cells: Iterable[Cell]) -> dict[Path, list[Cell]]:
-    """Return the evidence folders that exist in ``run_dir`` with their results, the newest last.
-
-    Results of repeats share a folder. One that leads out of the run's folder is left out.
-    """
+def folder_of(run_dir: Path, cell: Cell) -> Path | None:
+    """Return the folder beneath ``run_dir`` that holds the evidence of ``cell``, if there is one."""
+    if cell.evidence is None:
+        return None
     root = run_dir.resolve()
-    found: dict[Path, list[Cell]] = {}
-    for cell in cells:
-        if cell.evidence is not None:
-            try:
-                folder = (root / cell.evidence).resolve()
-                if folder != root and folder.is_relative_to(root) and folder.is_dir():
-                    found.setdefault(folder, []).append(cell)
-            except (OSError, ValueError):  # a name that no file can have
-                continue
-    return {folder: sorted(results, key=lambda cell: cell.started) for folder, results in found.items()}
-
-
-def cell_page(folder: Path, results: Sequence[Cell], matrix: Matrix, matrix_page: Path) -> str:
-    """Return the HTML of the page for the newest of ``results``, which share ``folder``.
-
-    ``matrix`` was made from them; ``matrix_page`` is the page to lead back to. Every text is
-    escaped, cut to a size that a browser can bear and freed from what steers a terminal; the page
-    loads nothing. Raises OSError where the evidence cannot be read.
-    """
-    cell = results[-1]
-    files, more_files = kept(folder)
-    back = Path(os.path.relpath(matrix_page.resolve(), folder)).as_posix()
-    return (
-        templates()
-        .get_template("cell.html")
-        .render(
-            cell=cell,
-            row=matrix.row(cell.issue),
-            told=matrix.scenario(cell),
-            others=results[:-1],
-            timeline=read_timeline(folder / TRANSCRIPT, cell.started, shared=len(results) > 1),
-            symptom=symptom_lines(folder) if cell.observation is Observation.SYMPTOM else None,
-            kept=files,
-            more_files=more_files,
-            command=command(cell),
-            back=f"{quote(back)}#{anchor(cell.issue)}",
-            names=NAMES,
-            transcript=TRANSCRIPT,
-            symptom_file=SYMPTOM,
-        )
-    )
+    try:
+        folder = (root / cell.evidence).resolve()
+        inside = folder != root and folder.is_relative_to(root) and folder.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+    return folder if inside else None
 
 
 def parameter(cell: Cell) -> str:
@@ -144,7 +104,7 @@ def kept(folder: Path) -> tuple[list[Kept], int]:
 
     Links and special files are left out.
     """
-    found = sorted(_walk(folder))
+    found = sorted(walk(folder))
     files: dict[str, list[File]] = {}
     for path, size in found[:_FILES]:
         relative = path.relative_to(folder)
@@ -154,14 +114,15 @@ def kept(folder: Path) -> tuple[list[Kept], int]:
                 name=plain(str(relative.relative_to(member))),
                 link=quote(os.fsencode(relative)),
                 size=size,
-                shown=relative.suffix.lower() in _TEXTS,
+                shown=relative.suffix.lower() in TEXTS,
             )
         )
     groups = [Kept(plain(member), tuple(files[member])) for member in sorted(files)]
     return groups, len(found) - _FILES if len(found) > _FILES else 0
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+def walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the regular files beneath ``folder`` with their sizes in bytes, within reason many."""
     waiting, seen = [folder], 0
     while waiting and seen < _SEEN:
         with os.scandir(waiting.pop(0)) as entries:
@@ -174,6 +135,5 @@ def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
                     waiting.append(path)
                     continue
                 status = entry.stat(follow_symlinks=False)
-                ours = path.parent == folder and (entry.name == INDEX or entry.name.startswith("."))
-                if stat.S_ISREG(status.st_mode) and not ours:
+                if stat.S_ISREG(status.st_mode):
                     yield path, status.st_size

@@ -100,6 +100,11 @@ class RunSummary(NamedTuple):
         """How many results it has."""
         return sum(self.verdicts.values())
 
+    @property
+    def unexpected(self) -> int:
+        """How many of them are not as documented, the blocked ones among them."""
+        return sum(count for verdict, count in self.verdicts.items() if not verdict.expected)
+
 
 class Proof(NamedTuple):
     """The two sides of an issue's proof, each the newest run that showed it, or None."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from builds import Build, Expectation, Range
+from builds import Build, Expectation, Range, parse_version
+from reports.address import build_id, build_page, cell_page, issue_page
 from reports.history import History, Past, Proof
 from reports.ledger import Issue
 from reports.repeats import Repeats, repeats
 from reports.results import FILENAME, Cell
 from reports.verdicts import ROLES, Observation, Role, Verdict, expect
 
-FORMAT = 1
+FORMAT = 2
+_NUMBERED = re.compile(r"[0-9]+(\.[0-9]+)*")
 NAMES = {"lxd": "LXD", "incus": "Incus"}  # as their makers write them
 
 
@@ -42,9 +45,13 @@ class Source(_Part):
 
 
 class Column(_Part):
-    """A build; ``id`` is product@version, with the full version that was installed."""
+    """A build; ``id`` is product@version, with the full version that was installed.
+
+    Here and elsewhere ``page`` is the address of the page that tells more, relative to the front page.
+    """
 
     id: str
+    page: str
     build: Build
 
 
@@ -62,6 +69,7 @@ class Row(_Part):
     """
 
     id: str
+    page: str
     documented: bool
     title: str
     kind: Literal["bug", "promise"] | None = None
@@ -86,6 +94,7 @@ class Scenario(_Part):
     """
 
     scenario: str
+    page: str
     role: Role
     verdict: Verdict
     stands: Verdict
@@ -105,6 +114,11 @@ class Scenario(_Part):
     runs: int | None = None
     flips: int | None = None
 
+    @property
+    def changed(self) -> bool:
+        """Whether an earlier run gave another verdict than the one that stands now."""
+        return self.previous is not None and self.previous is not self.stands
+
 
 class Meeting(_Part):
     """An issue that met a build: the worst verdict of its scenarios, and these, worst first."""
@@ -112,6 +126,45 @@ class Meeting(_Part):
     verdict: Verdict
     expected: bool
     scenarios: tuple[Scenario, ...]
+
+    @property
+    def by_substrate(self) -> dict[str, Meeting]:
+        """The same for the scenarios on each substrate alone: what holds on one may not on another."""
+        substrates = sorted({one.substrate for one in self.scenarios})
+        if len(substrates) == 1:
+            return {substrates[0]: self}
+        return {
+            name: _meeting([one for one in self.scenarios if one.substrate == name])
+            for name in substrates
+        }
+
+    @property
+    def oldest(self) -> datetime:
+        """When the result began that has not been renewed for the longest time."""
+        return min(one.started for one in self.scenarios)
+
+    @property
+    def runs(self) -> int | None:
+        """In how many runs the scenario with the fewest was; None without history."""
+        counts = [one.runs for one in self.scenarios if one.runs is not None]
+        return min(counts) if counts else None
+
+    @property
+    def flips(self) -> int:
+        """How often scenarios changed what they show on this build."""
+        return sum(one.flips or 0 for one in self.scenarios)
+
+    @property
+    def unexpected(self) -> tuple[Scenario, ...]:
+        """The scenarios of which the ledger said something else."""
+        return tuple(one for one in self.scenarios if not one.expected)
+
+    @property
+    def was(self) -> Verdict | None:
+        """The worst verdict in the runs before, where that is not the one of now."""
+        before = [one.previous or one.stands for one in self.scenarios if one.role != "injection"]
+        worst = max(before, key=lambda verdict: verdict.severity, default=self.verdict)
+        return worst if worst is not self.verdict else None
 
 
 class Summary(_Part):
@@ -132,7 +185,7 @@ class Summary(_Part):
 class Matrix(_Part):
     """The shape of ``matrix.json``, written with aliases (a build's ``schema``).
 
-    ``columns`` are ordered by product and Debian's version order, ``rows`` by area and id;
+    ``columns`` are ordered by product, track and Debian's version order, ``rows`` by area and id;
     ``cells`` holds a Meeting by row id, then column id; what never met has no entry.
     """
 
@@ -148,13 +201,22 @@ class Matrix(_Part):
         """Return the row of ``issue``, which results exist of."""
         return next(row for row in self.rows if row.id == issue)
 
+    def column(self, build: str) -> Column:
+        """Return the column of the build with the id ``build``, which results exist of."""
+        return next(column for column in self.columns if column.id == build)
+
     def scenario(self, cell: Cell) -> Scenario:
         """Return what is said of ``cell`` and its repeats."""
-        of_build = self.cells[cell.issue][_column_id(cell.build)].scenarios
+        of_build = self.cells[cell.issue][build_id(cell.build)].scenarios
         wanted = (cell.scenario, cell.role, cell.substrate, _peer(cell))
         return next(
             one for one in of_build if (one.scenario, one.role, one.substrate, _peer(one)) == wanted
         )
+
+    def with_problems(self, problems: Sequence[str]) -> Matrix:
+        """Return the same matrix, made from results that have ``problems``."""
+        source = self.generated_from.model_copy(update={"problems": tuple(problems)})
+        return self.model_copy(update={"generated_from": source})
 
     def json_text(self) -> str:
         """Return the text of ``matrix.json``, the same for the same input."""
@@ -167,11 +229,13 @@ def build_matrix(
     history: History | None = None,
     *,
     problems: Sequence[str] = (),
+    source: str = FILENAME,
+    whole: bool = False,
 ) -> Matrix:
-    """Return the matrix of ``cells``, in which every issue of theirs is a row.
+    """Return the matrix of ``cells`` from ``source``, in which every issue of theirs is a row.
 
-    Without ``history`` nothing is said of proof and earlier runs. Raises HistoryError where the
-    history cannot be read.
+    With ``whole`` every issue of the ledger is one, also without results. Without ``history`` nothing
+    is said of proof and earlier runs. Raises HistoryError where the history cannot be read.
     """
     cells = list(cells)
     groups = repeats(cells)
@@ -180,14 +244,16 @@ def build_matrix(
     for group in groups.values():
         cell = group.newest
         of_issue = meetings.setdefault(cell.issue, {})
-        scenario = _scenario(group, ledger.get(cell.issue), history)
-        of_issue.setdefault(_column_id(cell.build), []).append(scenario)
+        told = scenario(group, ledger.get(cell.issue), history)
+        of_issue.setdefault(build_id(cell.build), []).append(told)
+    if whole:
+        meetings |= {issue: {} for issue in ledger if issue not in meetings}
     rows = [_row(issue, ledger.get(issue), history) for issue in meetings]
     rows.sort(key=lambda row: (not row.documented, row.area, row.id))
     counts = Counter(group.standing.verdict for group in groups.values())
     return Matrix(
         runs=_runs(cells),
-        generated_from=Source(file=FILENAME, results=len(cells), problems=tuple(problems)),
+        generated_from=Source(file=source, results=len(cells), problems=tuple(problems)),
         summary=Summary(
             scenarios=len(groups),
             unexpected=sum(
@@ -198,7 +264,7 @@ def build_matrix(
             blocked=counts[Verdict.BLOCKED],
             verdicts={verdict: counts[verdict] for verdict in Verdict if counts[verdict]},
             documented=len(ledger),
-            judged=sum(row.documented for row in rows),
+            judged=sum(row.documented and bool(meetings[row.id]) for row in rows),
         ),
         columns=columns,
         rows=tuple(rows),
@@ -213,21 +279,24 @@ def build_matrix(
     )
 
 
-def _column_id(build: Build) -> str:
-    return f"{build.product}@{build.version}"
-
-
 def _columns(cells: Iterable[Cell]) -> tuple[Column, ...]:
     builds: dict[str, Build] = {}
     for cell in cells:
-        name = _column_id(cell.build)
+        name = build_id(cell.build)
         # A cell that did not run may not know what the image's bake found out; the others do.
         if name not in builds or builds[name].api_extensions is None:
             builds[name] = cell.build
     return tuple(
-        Column(id=name, build=build)
-        for name, build in sorted(builds.items(), key=lambda item: (*item[1].order, item[0]))
+        Column(id=name, page=build_page(name), build=build)
+        for name, build in sorted(builds.items(), key=lambda item: (*_place(item[1]), item[0]))
     )
+
+
+def _place(build: Build) -> tuple[Any, ...]:
+    """Return where ``build`` stands: numbered tracks come before those with a name, older first."""
+    numbered = bool(_NUMBERED.fullmatch(build.track))
+    track = parse_version(build.track) if numbered else build.track
+    return build.product, not numbered, track, parse_version(build.version)
 
 
 def _runs(cells: Iterable[Cell]) -> tuple[Run, ...]:
@@ -242,11 +311,13 @@ def _runs(cells: Iterable[Cell]) -> tuple[Run, ...]:
     )
 
 
-def _scenario(group: Repeats, issue: Issue | None, history: History | None) -> Scenario:
+def scenario(group: Repeats, issue: Issue | None, history: History | None) -> Scenario:
+    """Return what is said of the results in ``group``; ``issue`` is None where it is not in the ledger."""
     cell, stands = group.newest, group.standing.verdict
     record = history.recorded(cell.key) if history else None
     return Scenario(
         scenario=cell.scenario,
+        page=cell_page(cell.key),
         role=cell.role,
         verdict=cell.verdict,
         stands=stands,
@@ -299,15 +370,22 @@ def _meeting(scenarios: list[Scenario]) -> Meeting:
 
 
 def _peer(one: Scenario | Cell) -> str:
-    return _column_id(one.peer) if one.peer else ""
+    return build_id(one.peer) if one.peer else ""
 
 
 def _row(issue_id: str, issue: Issue | None, history: History | None) -> Row:
     sides = _sides(history.proof(issue_id)) if history else None
     if issue is None:
-        return Row(id=issue_id, documented=False, title=f"{issue_id} (not in the ledger)", proof=sides)
+        return Row(
+            id=issue_id,
+            page=issue_page(issue_id),
+            documented=False,
+            title=f"{issue_id} (not in the ledger)",
+            proof=sides,
+        )
     return Row(
         id=issue.id,
+        page=issue_page(issue.id),
         documented=True,
         title=issue.title,
         kind=issue.kind,

@@ -1,72 +1,31 @@
-"""The compatibility matrix as one self-contained page (``matrix.html``)."""
+"""What pages are made with: templates, scripts, and words for times, sizes and ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import hashlib
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from builds import Build, Range
-from reports.matrix import NAMES, Column, Matrix, Meeting, Scenario
 from reports.text import plain
-from reports.verdicts import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 _MINUTE = 60.0  # seconds
+_HOURS, _DAYS = 60, 48 * 60  # minutes from which an age is told in these
 
 
-def page(matrix: Matrix, base: str = "") -> str:
-    """Return the page's HTML.
+class Script(NamedTuple):
+    """A page's script and the digest by which the page allows this one and no other."""
 
-    ``base`` is the relative path from the page's folder to the run's; empty where they are one.
-    Every text is escaped, links lead to http(s) addresses and to evidence only, and the page loads
-    nothing.
-    """
-
-    def index(evidence: str) -> str:
-        return index_of(evidence, base)
-
-    def target(issue: str, meeting: Meeting) -> str:
-        # The worst scenario's evidence; where none was kept, what is said of the issue below.
-        evidence = meeting.scenarios[0].evidence
-        return f"#{anchor(issue)}" if evidence is None else index(evidence)
-
-    def apart_from(issue: str) -> list[Column]:
-        meetings = matrix.cells[issue]
-        return [
-            column
-            for column in matrix.columns
-            if column.id in meetings and meetings[column.id].verdict is Verdict.NOT_APPLICABLE
-        ]
-
-    def moved_on(issue: str) -> list[tuple[Column, Scenario]]:
-        meetings = matrix.cells[issue]
-        return [
-            (column, one)
-            for column in matrix.columns
-            if column.id in meetings
-            for one in meetings[column.id].scenarios
-            if one.expects_now
-        ]
-
-    return (
-        templates()
-        .get_template("matrix.html")
-        .render(
-            matrix=matrix,
-            Verdict=Verdict,
-            names=NAMES,
-            index=index,
-            target=target,
-            apart_from=apart_from,
-            moved_on=moved_on,
-            grouped=_grouped(matrix),
-        )
-    )
+    text: Markup
+    digest: str
 
 
 @cache
@@ -80,18 +39,30 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "ago": ago,
         "anchor": anchor,
         "bounds": bounds,
         "clock": clock,
         "day": day,
         "duration": duration,
         "lasted": lasted,
+        "paragraph": paragraph,
         "plain": plain,
         "short": short,
         "size": size,
     }
     environment.tests["web"] = is_web
+    # The order of what scripts are given means something.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment
+
+
+@cache
+def script(*names: str) -> Script:
+    """Return the script that is made of the files ``names`` among the templates."""
+    text = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), f"sha256-{digest}")  # noqa: S704 (our own files)
 
 
 def is_web(address: str) -> bool:
@@ -103,16 +74,14 @@ def is_web(address: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def index_of(evidence: str, base: str = "") -> str:
-    """Return the relative link to the index of the folder ``evidence``, under ``base``."""
-    parts = [*base.split("/"), *evidence.split("/"), "index.html"]
-    # Quoted, a colon in the first part is not taken for the end of a scheme.
-    return "/".join(quote(part) for part in parts if part not in ("", "."))
+def anchor(build: str) -> str:
+    """Return the id of what an issue's page says of the build with the id ``build``."""
+    return f"on-{quote(build, safe='')}"
 
 
-def anchor(issue: str) -> str:
-    """Return the id of what the page says of ``issue``."""
-    return f"issue-{quote(issue, safe='')}"
+def paragraph(text: str) -> str:
+    """Return ``text`` without the line breaks of the file it was written in."""
+    return " ".join(text.split())
 
 
 def short(build: Build) -> str:
@@ -132,6 +101,14 @@ def bounds(entry: Range) -> str:
     if entry.fixed:
         return f"from the beginning, fixed in {entry.fixed.version}"
     return "all versions"
+
+
+def ago(time: datetime, now: datetime) -> str:
+    """Return how old ``time`` is: 5 min ago, 3 h ago, 12 days ago."""
+    minutes = max(0, round((now - time).total_seconds() / _MINUTE))
+    if minutes < _HOURS:
+        return f"{minutes} min ago"
+    return f"{round(minutes / 60)} h ago" if minutes < _DAYS else f"{round(minutes / 1440)} days ago"
 
 
 def duration(seconds: float) -> str:
@@ -167,11 +144,3 @@ def size(count: int) -> str:
 def day(time: datetime) -> str:
     """Return ``time`` as a date and minute in UTC."""
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _grouped(matrix: Matrix) -> Mapping[str, int]:
-    """How many columns each product has, in the columns' order."""
-    counts: dict[str, int] = {}
-    for column in matrix.columns:
-        counts[column.build.product] = counts.get(column.build.product, 0) + 1
-    return counts

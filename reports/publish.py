@@ -1,20 +1,31 @@
-"""What is made of a run's results at its end: history, ``matrix.json`` and the pages."""
+"""What is made of results: of a run at its end, and of all runs together."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from reports.evidence import INDEX, cell_page, folders
+from reports.address import BUILDS, CELLS, FRONT, ISSUES
+from reports.files import put
 from reports.history import History, HistoryError
 from reports.ledger import Issue
 from reports.matrix import Matrix, build_matrix
-from reports.page import page
-from reports.results import FILENAME, Cell, read
+from reports.repeats import Repeats, repeats
+from reports.results import FILENAME, Cell, Key, read
+from reports.shelf import Copies, InPlace
+from reports.site import STALE_DAYS, Made, Site
 
 HISTORY = "history.sqlite"
+MARK = ".clusterproof-site"  # in a folder that this made, and may clear
+
+_RECENT = 10  # runs, the newest, of which evidence is looked for
+_KEPT = 3  # results of a cell, the newest, that have pages of their own
+
+
+class SiteError(RuntimeError):
+    """The site cannot be made; the message says why and what to do."""
 
 
 class Published(NamedTuple):
@@ -35,54 +46,112 @@ def publish(
     ledger: Mapping[str, Issue],
     history_path: Path | None = None,
     *,
-    html: Path | None = None,
+    now: datetime | None = None,
 ) -> Published:
-    """Record the results of ``run_dir`` in the history and write its matrix and its cells' pages.
+    """Record the results of ``run_dir`` in the history and make the run's folder a site of its results.
 
     The history is ``history_path``, by default ``history.sqlite`` beside the run's folder; one
-    that cannot be used becomes a problem, and the matrix is written without it; so does a cell's
-    page that cannot be written. ``html`` puts the matrix's page elsewhere. May be repeated. Raises
-    FileNotFoundError where the run has no results, OSError where the matrix cannot be written.
+    that cannot be used becomes a problem, and the pages are written without it; so does a cell's
+    page that cannot be written. ``now`` is the time that ages are told by. May be repeated. Raises
+    FileNotFoundError where the run has no results, OSError where the site cannot be written.
     """
     cells, missing = read(run_dir / FILENAME)
     problems = list(missing)
-    history_path = history_path or run_dir.parent / HISTORY
+    runs = {cell.run: run_dir for cell in cells}
+    made = Made(now or datetime.now(UTC), STALE_DAYS)
+
+    def write(history: History | None) -> Matrix:
+        matrix = build_matrix(cells, ledger, history, problems=problems)
+        return Site(run_dir, matrix, cells, ledger, made, InPlace(), runs, history).write()
+
     try:
-        with History(history_path) as history:
+        with History(history_path or run_dir.parent / HISTORY) as history:
             history.record(cells)
-            matrix = build_matrix(cells, ledger, history, problems=problems)
+            matrix = write(history)
     except HistoryError as error:
         problems.append(str(error))
-        matrix = build_matrix(cells, ledger, problems=problems)
-    html = html or run_dir / "matrix.html"
-    if pageless := _write_cells(run_dir, cells, matrix, html):
-        problems += pageless
-        source = matrix.generated_from.model_copy(update={"problems": tuple(problems)})
-        matrix = matrix.model_copy(update={"generated_from": source})
-    base = Path(os.path.relpath(run_dir.resolve(), html.parent.resolve())).as_posix()
-    _write(run_dir / "matrix.json", matrix.json_text())
-    _write(html, page(matrix, "" if base == "." else base))
-    return Published(cells=cells, missing=missing, problems=problems, matrix=matrix, html=html)
+        matrix = write(None)
+    return Published(cells, missing, list(matrix.generated_from.problems), matrix, run_dir / FRONT)
 
 
-def _write_cells(run_dir: Path, cells: list[Cell], matrix: Matrix, html: Path) -> list[str]:
-    """Write the page of every cell that has an evidence folder; return what could not be written."""
-    problems = []
-    for folder, results in folders(run_dir, cells).items():
-        try:
-            _write(folder / INDEX, cell_page(folder, results, matrix, html))
-        except OSError as error:
-            shown = folder.relative_to(run_dir.resolve())
-            problems.append(f'no page for "{shown}": {error.strerror}')
-    return problems
+def publish_site(
+    out: Path,
+    ledger: Mapping[str, Issue],
+    history_path: Path,
+    folders: Sequence[Path] = (),
+    *,
+    stale_days: int = STALE_DAYS,
+    now: datetime | None = None,
+) -> Published:
+    """Make ``out`` the site of all runs in the history; those in ``folders`` are recorded first.
+
+    Evidence is taken from ``folders`` and from run folders beside the history, where they are. What
+    an earlier site in ``out`` had and this one has not is removed. Raises SiteError where ``out``
+    holds something else, FileNotFoundError where a folder has no results, OSError where the site
+    cannot be written, HistoryError where the history cannot be used.
+    """
+    _claim(out)
+    kept = {folder: read(folder / FILENAME) for folder in folders}
+    with History(history_path) as history:
+        for cells, _ in kept.values():
+            history.record(cells)
+        current = history.current()
+        named = {cell.run for cells, _ in kept.values() for cell in cells}
+        recent = [run.id for run in history.summaries(_RECENT)]
+        for run in dict.fromkeys([*recent, *(cell.run for cell in current)]):
+            folder = history_path.parent / run
+            if run not in named and (folder / FILENAME).is_file():
+                kept[folder] = read(folder / FILENAME)
+        runs = {cell.run: folder for folder, (cells, _) in kept.items() for cell in cells}
+        problems = [problem for folder in folders for problem in kept[folder][1]]
+        matrix = build_matrix(
+            current, ledger, history, problems=problems, source=history_path.name, whole=True
+        )
+        site = Site(
+            out,
+            matrix,
+            current,
+            ledger,
+            Made(now or datetime.now(UTC), stale_days),
+            Copies(out),
+            runs,
+            history,
+            _earlier(current, [cell for cells, _ in kept.values() for cell in cells]),
+        )
+        matrix = site.write()
+    _clear(out, site.written)
+    return Published(current, problems, list(matrix.generated_from.problems), matrix, out / FRONT)
 
 
-def _write(path: Path, text: str) -> None:
-    # A reader, or a crash, sees the old file or the new one, never half of it.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _earlier(current: Iterable[Cell], kept: Iterable[Cell]) -> dict[Key, list[Repeats]]:
+    """Return the results among ``kept`` that are not of a cell's newest run, by cell, newest first."""
+    newest = {cell.key: cell.run for cell in current}
+    by_run: dict[str, list[Cell]] = {}
+    for cell in kept:
+        if cell.key in newest and newest[cell.key] != cell.run:
+            by_run.setdefault(cell.run, []).append(cell)
+    found: dict[Key, list[Repeats]] = {}
+    for cells in by_run.values():
+        for key, group in repeats(cells).items():
+            found.setdefault(key, []).append(group)
+    return {
+        key: sorted(groups, key=lambda group: group.newest.started, reverse=True)[: _KEPT - 1]
+        for key, groups in found.items()
+    }
+
+
+def _claim(out: Path) -> None:
+    """Make sure that ``out`` is a folder for a site alone, as what is old in it will be removed."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise SiteError(f'"{out}" holds something else than a site; name a new folder with --out')
+    put(out / MARK, "python -m reports site made this folder and removes what is old in it\n")
+
+
+def _clear(out: Path, written: set[str]) -> None:
+    """Remove the pages of an earlier site that were not ``written`` now."""
+    for folder in (ISSUES, BUILDS, CELLS):
+        for path in sorted((out / folder).rglob("*"), reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            elif not path.is_dir() and path.relative_to(out).as_posix() not in written:
+                path.unlink()

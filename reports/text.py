@@ -1,4 +1,4 @@
-"""Text from logs and products, made fit for a terminal."""
+"""Text from logs and products, made fit for a terminal or a page."""
 
 from __future__ import annotations
 

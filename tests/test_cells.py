@@ -428,7 +428,7 @@ def written_with_the_token(checkout) -> set[str]:
 def test_secrets_in_a_reason_are_not_written(checkout):
     run(checkout, JOINS_IN_VAIN)
     assert only_cell(checkout)["reason"] == "CommandError: join ended with 1: [redacted]"
-    ours = {"results.jsonl", "matrix.json", "matrix.html", "history.sqlite", "transcript.jsonl"}
+    ours = {"results.jsonl", "matrix.json", "index.html", "history.sqlite", "transcript.jsonl"}
     assert written_with_the_token(checkout) & ours == set()
 
 

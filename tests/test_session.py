@@ -71,7 +71,7 @@ def test_a_run_from_its_first_line_to_its_last(checkout):
     assert {path.name for path in run.iterdir()} >= {
         "results.jsonl",
         "matrix.json",
-        "matrix.html",
+        "index.html",
         "junit.xml",
         "allure-results",
         "evidence",
@@ -148,7 +148,7 @@ def test_a_lab_host_that_goes_away_in_the_middle(checkout, server, monkeypatch):
     assert "not cleared" in text
     # What was seen before is not lost.
     assert checkout.cells()[0]["observation"] == "conforms"
-    assert (checkout.root / "out/latest/matrix.html").is_file()
+    assert (checkout.root / "out/latest/index.html").is_file()
 
 
 def test_a_build_without_image_blocks_its_cells_only(checkout, monkeypatch):

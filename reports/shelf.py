@@ -1,0 +1,74 @@
+"""Where a site finds what runs have kept: in place, or as copies that are fit to be published."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+from reports.address import evidence_folder
+from reports.evidence import TEXTS, walk
+from reports.files import put
+
+# Of a larger file the middle is left out: how it began, and above all how it ended, matter.
+HEAD, TAIL = 256 * 1024, 768 * 1024  # bytes
+
+
+class Shelf(Protocol):
+    """Where a site finds what runs have kept."""
+
+    def place(self, run: str, folder: Path, evidence: str) -> Path:
+        """Return the folder that pages lead to for ``folder``, which ``run`` calls ``evidence``."""
+
+
+class InPlace:
+    """The run's folder is the site's: what was kept stays where it is."""
+
+    def place(self, run: str, folder: Path, evidence: str) -> Path:  # noqa: ARG002
+        """Return ``folder``."""
+        return folder
+
+
+class Copies:
+    """Copies beneath the site's folder ``root``, which go wherever the site goes.
+
+    Every file becomes text of a bearable size that no browser takes for a page; what is already
+    there was made from the same evidence and stays, as evidence does not change.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def place(self, run: str, folder: Path, evidence: str) -> Path:
+        """Return the copy of ``folder``. Raises OSError where it cannot be made."""
+        copy = self._root / evidence_folder(run) / evidence
+        if copy.is_dir():
+            return copy
+        unfinished = copy.with_name(f".{copy.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            for path, size in walk(folder):
+                shown = path.relative_to(folder)
+                if path.suffix.lower() not in TEXTS:
+                    shown = shown.with_name(f"{shown.name}.txt")
+                put(unfinished / shown, _text(path, size))
+            unfinished.replace(copy)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return copy
+
+
+def _text(path: Path, size: int) -> str:
+    with path.open("rb") as file:
+        if size <= HEAD + TAIL:
+            return file.read(HEAD + TAIL).decode(errors="replace")
+        head = file.read(HEAD)
+        head = head[: head.rfind(b"\n") + 1] or head
+        file.seek(size - TAIL)
+        tail = file.read(TAIL)
+        tail = tail[tail.find(b"\n") + 1 :]
+    left_out = size - len(head) - len(tail)
+    note = f"\n[... {left_out} bytes left out: the whole is with the run ...]\n"
+    return f"{head.decode(errors='replace')}{note}{tail.decode(errors='replace')}"

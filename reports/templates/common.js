@@ -1,0 +1,15 @@
+// The age of results, as it is when somebody looks: a page that lies around says so by itself.
+const staleDays = Number(document.documentElement.dataset.staleDays);
+for (const time of document.querySelectorAll("time.age")) {
+  const minutes = Math.max(0, Math.round((Date.now() - Date.parse(time.dateTime)) / 60000));
+  const [count, unit] =
+    minutes < 60 ? [minutes, "min"] : minutes < 60 * 48 ? [Math.round(minutes / 60), "h"] : [Math.round(minutes / 1440), "days"];
+  time.textContent = `${count} ${unit} ago`;
+  if (minutes > staleDays * 1440) {
+    const mark = document.createElement("span");
+    mark.className = "flag stale";
+    mark.title = `older than ${staleDays} days`;
+    mark.textContent = "stale";
+    time.after(" ", mark);
+  }
+}
