@@ -7,7 +7,6 @@ import itertools
 import random
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from lab import preseeds
 from lab.api import ApiError
@@ -52,21 +51,26 @@ class Container:
         self.volume = f"{name}-state"
         self.address = address or host.reserve_address()
         # The port of a host elsewhere that leads to the product's API; None where the bridge is here.
-        self._forwarded = None if host.local else random.randint(*FORWARDED)  # noqa: S311 - no secret
+        self._forwarded = None if host.direct else random.randint(*FORWARDED)  # noqa: S311 - no secret
+        # The machine of the host that carries it, as the host's scheduler has chosen.
+        self._machine = ""
         # Whether it runs unless something that is not the scenario stopped it.
         self.should_run = False
 
     def create(self) -> None:
         """Make the state volume and the instance; it is not started yet."""
-        config = {f"{MARK}.run": self.host.run.id, f"{MARK}.owner": owner()}
+        if not self.host.machines:
+            self._create_volume()
+            self._create_instance()
+            return
+        # The scheduler places the instance; its volume has to be on the same machine.
+        state = self._create_instance(without=("state",))
+        self._lab("look at", self._locate)
+        self._create_volume(on=self._machine)
         self._lab(
             "create",
-            lambda: self.host.api.post(
-                f"storage-pools/{POOL}/volumes/custom",
-                {"name": self.volume, "type": "custom", "content_type": "filesystem", "config": config},
-            ),
+            lambda: self.host.api.patch(f"instances/{self.name}", {"devices": state}),
         )
-        self._create_instance()
 
     def start(self) -> None:
         """Start the instance and wait until its system is up. Raises LabError after 60 seconds."""
@@ -89,7 +93,7 @@ class Container:
         self.should_run = False
         self.host.delete_instance(self.name)
         self.image = image
-        self._create_instance()
+        self._create_instance(on=self._machine)
 
     def destroy(self) -> None:
         """Delete the instance, its volume and its address."""
@@ -102,7 +106,9 @@ class Container:
         """The URL of the product's API, as it is reached from here."""
         if self._forwarded is None:
             return f"https://{self.address}:{PORT}"
-        return f"https://{urlsplit(self.host.where.endpoint).hostname}:{self._forwarded}"
+        if self.host.machines and not self._machine:
+            self._lab("look at", self._locate)
+        return f"https://{self.host.address_of(self._machine)}:{self._forwarded}"
 
     def running(self) -> bool:
         """Say whether the instance runs."""
@@ -174,7 +180,18 @@ class Container:
             ),
         )
 
-    def _create_instance(self) -> None:
+    def _locate(self) -> None:
+        self._machine = self.host.api.get(f"instances/{self.name}")["location"]
+
+    def _create_volume(self, on: str = "") -> None:
+        config = {f"{MARK}.run": self.host.run.id, f"{MARK}.owner": owner()}
+        body = {"name": self.volume, "type": "custom", "content_type": "filesystem", "config": config}
+        path = f"storage-pools/{POOL}/volumes/custom"
+        where: dict[str, Any] = {"target": on} if on else {}
+        self._lab("create", lambda: self.host.api.post(path, body, **where))
+
+    def _create_instance(self, without: tuple[str, ...] = (), on: str = "") -> dict[str, Any]:
+        """Make the instance ``without`` some of its devices, which are returned; ``on`` is a machine."""
         network = self.host.gateway
         body = preseeds.document(
             "member",
@@ -192,7 +209,10 @@ class Container:
             forwarded=self._forwarded,
             port=PORT,
         )
-        self._lab("create", lambda: self.host.api.post("instances", body, timeout=120))
+        left_out = {name: body["devices"].pop(name) for name in without}
+        where: dict[str, Any] = {"target": on} if on else {}
+        self._lab("create", lambda: self.host.api.post("instances", body, timeout=120, **where))
+        return left_out
 
     def _state(self, action: str, *, force: bool = False, timeout: float) -> None:
         body = {"action": action, "force": force, "timeout": int(timeout)}

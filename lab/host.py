@@ -7,6 +7,7 @@ id of the run that made it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import json
 import os
@@ -31,6 +32,7 @@ PROJECT = "clusterproof"
 POOL = "clusterproof"
 NETWORK = "clusterproof0"
 MARK = "user.clusterproof"
+DESCRIPTION = "members of clusterproof"
 
 # Where packages put the socket of a server that is already on the machine.
 SOCKETS = (
@@ -175,6 +177,9 @@ class Host:
                 "incus config trust add-certificate CLIENT.crt or lxc config trust add CLIENT.crt"
             )
         self.gateway = ipaddress.ip_interface("0.0.0.0/0")
+        # The machines of a host that is a cluster, by name, and where each is reached; of one machine none.
+        clustered = self.facts["environment"].get("server_clustered")
+        self.machines = _machines(self.server) if clustered else {}
 
     @property
     def client(self) -> str:
@@ -186,10 +191,24 @@ class Host:
         """Whether the host is this machine, so that its bridge can be reached from here."""
         return not self.where.endpoint.startswith("https://")
 
+    @property
+    def direct(self) -> bool:
+        """Whether members can be reached from here by their own addresses.
+
+        Each machine of a cluster has the gateway's address, so that answers may end on another one.
+        """
+        return self.local and not self.machines
+
+    def address_of(self, machine: str) -> str:
+        """Return the address at which the host's ``machine`` is reached from here."""
+        return self.machines.get(machine) or urlsplit(self.where.endpoint).hostname or "localhost"
+
     def describe(self) -> str:
         """Return the host in a few words: ``private incus 6.0.4``."""
         environment = self.facts["environment"]
         kind = "private " if self.where.private else ""
+        if self.machines:
+            kind += f"cluster of {len(self.machines)} machines with "
         place = "" if self.local else f" at {self.where.endpoint}"
         return f"{kind}{environment['server']} {environment['server_version']}{place}"
 
@@ -221,9 +240,9 @@ class Host:
                     },
                 },
             )
-        if self._ours(f"storage-pools/{POOL}") is None:
+        if self._whole(f"storage-pools/{POOL}") is None:
             self._make_pool()
-        network = self._ours(f"networks/{NETWORK}")
+        network = self._whole(f"networks/{NETWORK}")
         if network is None:
             self._make_network()
             network = self.server.get(f"networks/{NETWORK}")
@@ -236,9 +255,14 @@ class Host:
             "ipv6.address": "none",
             MARK: "true",
         }
-        body = {"name": NETWORK, "type": "bridge", "description": "members of clusterproof"}
+        body = {"name": NETWORK, "type": "bridge"}
+        if self.machines:
+            config |= spanning(self.facts["environment"]["certificate_fingerprint"])
         try:
-            self.server.post("networks", {**body, "config": config})
+            for machine in self.machines:
+                self.server.post("networks", {**body, "config": {}}, target=machine)
+            body["description"] = DESCRIPTION
+            self.server.post("networks", {**body, "config": config}, timeout=60)
         except ApiError as error:
             if "already exists" not in str(error):
                 raise
@@ -261,18 +285,34 @@ class Host:
             )
         return found
 
+    def _whole(self, path: str) -> dict[str, Any] | None:
+        """Return the lab's own thing at ``path``; what was begun on a cluster and not finished is removed.
+
+        What is only begun on each machine has not got its mark yet, but the lab's name.
+        """
+        if self.machines and (found := _found(self.server, path)) and found.get("status") != "Created":
+            self.server.delete(path, timeout=60)
+        return self._ours(path)
+
     def _make_pool(self) -> None:
-        body = {"name": POOL, "description": "members of clusterproof"}
         mark = {MARK: "true"}
-        btrfs = {**mark, "size": POOL_SIZE, "btrfs.mount_options": MOUNT_OPTIONS}
         try:
-            self.server.post("storage-pools", {**body, "driver": "btrfs", "config": btrfs}, timeout=120)
+            self._make_pool_of("btrfs", {**mark, "btrfs.mount_options": MOUNT_OPTIONS}, {"size": POOL_SIZE})
         except ApiError as error:
             # A kernel or a machine without btrfs: slower copies, the same results.
             with contextlib.suppress(ApiError):
                 self.server.delete(f"storage-pools/{POOL}")
             self.transcript.note("lab", "host", "no btrfs pool, a dir pool instead", reason=str(error))
-            self.server.post("storage-pools", {**body, "driver": "dir", "config": mark})
+            self._make_pool_of("dir", mark, {})
+
+    def _make_pool_of(self, driver: str, config: dict[str, str], own: dict[str, str]) -> None:
+        """Make the pool; ``own`` is what each machine of a cluster is told by itself."""
+        body = {"name": POOL, "driver": driver}
+        for machine in self.machines:
+            self.server.post("storage-pools", {**body, "config": own}, target=machine)
+        config = config if self.machines else {**config, **own}
+        body["description"] = DESCRIPTION
+        self.server.post("storage-pools", {**body, "config": config}, timeout=120)
 
     def _used_subnets(self) -> list[ipaddress.IPv4Network]:
         used = local_subnets() if self.local else []
@@ -281,16 +321,21 @@ class Host:
                 address = (network.get("config") or {}).get("ipv4.address", "")
                 used.append(ipaddress.IPv4Interface(address).network)
             # Also interfaces that the server does not manage: a host elsewhere has routes of its own.
-            state_now = _found(self.server, f"networks/{network['name']}/state") or {}
-            for address in state_now.get("addresses") or []:
-                if address["family"] == "inet":
-                    found = ipaddress.IPv4Interface(f"{address['address']}/{address['netmask']}")
-                    used.append(found.network)
+            for where in self._each_machine():
+                state_now = _found(self.server, f"networks/{network['name']}/state", **where) or {}
+                for address in state_now.get("addresses") or []:
+                    if address["family"] == "inet":
+                        found = ipaddress.IPv4Interface(f"{address['address']}/{address['netmask']}")
+                        used.append(found.network)
         # Servers do not tell of every interface; where they listen they have an address.
         for listening in self.facts["environment"].get("addresses") or []:
             with contextlib.suppress(ValueError):
                 used.append(ipaddress.IPv4Network(listening.rpartition(":")[0]))
         return used
+
+    def _each_machine(self) -> list[dict[str, str]]:
+        """Return the parameters that ask each machine of a cluster in turn; of one machine none are needed."""
+        return [{"target": machine} for machine in self.machines] or [{}]
 
     # Images
 
@@ -346,15 +391,17 @@ class Host:
 
     def check_room(self) -> None:
         """Raise LabError where the host does not answer or the pool is as good as full."""
-        try:
-            space = self.api.get(f"storage-pools/{POOL}/resources")["space"]
-        except ApiError as error:
-            raise LabError(f"the lab host is gone: {error}") from error
-        if space["total"] - space["used"] < ROOM:
-            raise LabError(
-                f"the lab's pool on {self.describe()} is full: {space['used'] >> 20} of "
-                f"{space['total'] >> 20} MiB; python -m lab sweep frees what is not in use"
-            )
+        for where in self._each_machine():
+            try:
+                space = self.api.get(f"storage-pools/{POOL}/resources", **where)["space"]
+            except ApiError as error:
+                raise LabError(f"the lab host is gone: {error}") from error
+            if space["total"] - space["used"] < ROOM:
+                place = f"{where['target']} of {self.describe()}" if where else self.describe()
+                raise LabError(
+                    f"the lab's pool on {place} is full: {space['used'] >> 20} of "
+                    f"{space['total'] >> 20} MiB; python -m lab sweep frees what is not in use"
+                )
         if self.where.private and (free := shutil.disk_usage(state.folder()).free) < ROOM:
             raise LabError(f"the disk below {state.folder()} is full: {free >> 20} MiB are free")
 
@@ -489,14 +536,38 @@ def free_subnet(used: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Interfac
     )
 
 
+def spanning(cluster: str) -> dict[str, str]:
+    """Return what makes the bridges of all machines of a cluster one network: VXLAN over multicast.
+
+    ``cluster`` is the fingerprint of its certificate: two labs in one segment do not meet. All bridges have
+    the gateway's address. A member keeps to the one that answers it first, and each passes on for all.
+    """
+    digest = hashlib.sha256(cluster.encode()).digest()
+    return {
+        # The interface is called clusterproof0-x: a longer name would be none for the kernel.
+        "tunnel.x.protocol": "vxlan",
+        "tunnel.x.id": str(int.from_bytes(digest[:3], "big") or 1),
+        # What VXLAN adds has to fit into a packet of the machines' own network.
+        "bridge.mtu": "1400",
+    }
+
+
+def _machines(server: Api) -> dict[str, str]:
+    """Return by name where the members of the cluster that ``server`` is in are reached."""
+    return {
+        member["server_name"]: urlsplit(member["url"]).hostname or ""
+        for member in server.get("cluster/members", recursion=1)
+    }
+
+
 def _is_marked(found: dict[str, Any]) -> bool:
     return (found.get("config") or {}).get(MARK) == "true"
 
 
-def _found(api: Api, path: str) -> dict[str, Any] | None:
+def _found(api: Api, path: str, **where: str) -> dict[str, Any] | None:
     """Return what is at ``path``, None where there is nothing."""
     try:
-        found: dict[str, Any] = api.get(path)
+        found: dict[str, Any] = api.get(path, **where)
     except ApiError as error:
         if error.status == 404:  # noqa: PLR2004 - HTTP's own number
             return None

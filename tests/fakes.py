@@ -264,7 +264,11 @@ class FakeServer:
         name = call.body["name"]
         if name in found:
             return Operation("Creating instance", err=f'Instance "{name}" exists', code=FAILURE)
-        found[name] = {"status": "Stopped", **call.body}
+        # A scheduler that is easy to foretell: the machine with the fewest instances.
+        used = [instance.get("location") for instance in found.values()]
+        free = min(self.members, key=used.count) if self.members else "none"
+        place = call.query.get("target", free)
+        found[name] = {"status": "Stopped", **call.body, "location": place}
         return Operation("Creating instance")
 
     def _instance(self, call: Call, name: str) -> Answering:
@@ -273,6 +277,9 @@ class FakeServer:
             raise Refusal(404, "Instance not found")
         if call.method == "GET":
             return Answer(found[name])
+        if call.method == "PATCH":
+            found[name]["devices"] |= call.body["devices"]
+            return Operation("Updating instance")
         if found[name]["status"] == "Running":
             raise Refusal(400, "Instance is running")
         del found[name]
@@ -337,14 +344,29 @@ class FakeServer:
         }
         return Operation("Adding member", facts, code=RUNNING)
 
+    def make_cluster(self, *names: str) -> None:
+        """Be a cluster of machines with these names, which are reached at ``NAME.example.org``."""
+        self.info["environment"] |= {"server_clustered": True, "certificate_fingerprint": "fab1e5"}
+        for name in names:
+            url = f"https://{name}.example.org:8443"
+            self.members[name] = {"server_name": name, "url": url, "status": "Online"}
+
     def _named(self, call: Call, found: dict[str, dict]) -> Answer:
-        """List the things of one kind, or make one."""
+        """List the things of one kind, or make one; of pools and networks each machine is told first."""
         if call.method == "GET":
             return Answer(list(found.values()))
         name = call.body["name"]
-        if name in found:
+        if "target" in call.query and found is not self.volumes[_project_of(call)]:
+            if call.body.get("description"):
+                raise Refusal(400, "The description cannot be set for a specific member")
+            pending = found.setdefault(name, {"name": name, "status": "Pending", "machines": []})
+            pending["machines"].append(call.query["target"])
+            return Answer(status=201)
+        if name in found and found[name].get("status") != "Pending":
             raise Refusal(409, f'"{name}" exists already')
-        found[name] = call.body
+        if (found.get(name) or {}).get("machines", list(self.members)) != list(self.members):
+            raise Refusal(400, f'"{name}" is not defined on all machines')
+        found[name] = {**call.body, "status": "Created", "location": call.query.get("target", "none")}
         return Answer(status=201)
 
     def _one(self, call: Call, found: dict[str, dict], name: str, missing: str) -> Answer:
