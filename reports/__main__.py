@@ -1,4 +1,4 @@
-"""The command line: ``python -m reports matrix | gate | merge | export``."""
+"""The command line: ``python -m reports matrix | site | diff | gate | merge | export``."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from reports.badge import badge as make_badge
 from reports.diff import UnknownBuildError, compare, find_build, lines
 from reports.files import put
-from reports.gate import Policy
+from reports.gate import GateResult
 from reports.gate import gate as judge_run
 from reports.history import History, HistoryError
+from reports.junit import junit as make_junit
 from reports.ledger import LedgerError, load_ledger
 from reports.matrix import build_matrix
 from reports.merge import MergeError
 from reports.merge import export as export_history
 from reports.merge import merge as merge_results
-from reports.publish import SiteError, publish, publish_site
-from reports.results import FILENAME, read
+from reports.policy import DEFAULT, PolicyError, load_policy
+from reports.publish import HISTORY, SiteError, publish, publish_site
+from reports.qualification import QualificationError, of_build, qualify
+from reports.results import FILENAME, Cell, read
+from reports.sarif import sarif as make_sarif
 from reports.site import STALE_DAYS, comparison_page
+from reports.summary import summary as make_summary
 from reports.terminal import terminal
 from reports.text import one_line
 
@@ -96,17 +102,72 @@ def diff(
 def gate(
     run: Run = Path("out/latest"),
     policy: Annotated[
-        Policy,
-        typer.Option("--policy", help="strict: untestable cells block, too. none: always exit 0."),
-    ] = "expected",
+        str, typer.Option("--policy", metavar="NAME|FILE", help="What lets a run pass: see docs/gate.md.")
+    ] = DEFAULT,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit's XML there.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="Add Markdown to it, like $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    sarif: Annotated[Path | None, typer.Option("--sarif", help="Write the findings as SARIF there.")] = None,
+    badge: Annotated[Path | None, typer.Option("--badge", help="Write a badge (SVG) there.")] = None,
+    build: Annotated[str | None, typer.Option("--build", help="Judge this build alone.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Compare with this build, not with the predecessor.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option("--history", help="Where a predecessor is known; beside the run.")
+    ] = None,
 ) -> None:
-    """Say whether a run may pass: exit 0 as expected, 1 not as expected, 2 blocked."""
+    """Say whether a run may pass: exit 0 if it may, 1 if not, 2 where too little is known."""
+    with _told():
+        chosen = load_policy(policy)
+    if chosen.against and not build:
+        _refuse(f'policy "{policy}" judges one build against its predecessor; name it with --build')
+    if against and not chosen.against:
+        _refuse(f'policy "{policy}" compares no builds, so --against means nothing; use --policy qualification')
     _require(run)
     cells, problems = read(run / FILENAME)
-    result = judge_run(cells, policy, problems=problems)
+    before = None
+    with _told():
+        if build and chosen.against:
+            known = _known(history or run.parent / HISTORY)
+            qualified = qualify(cells, known, build, against)
+            cells, before = qualified.cells, qualified.before
+            typer.echo(f"{qualified.build.name} against {qualified.against.name} ({qualified.against.version})")
+        elif build:
+            cells = of_build(cells, build)
+    result = judge_run(cells, chosen, problems=problems, before=before)
+    _write_gate(result, junit, summary, sarif, badge)
     for line in result.lines:
         typer.echo(line)
     raise typer.Exit(result.exit_code)
+
+
+def _known(history: Path) -> list[Cell]:
+    if not history.is_file():
+        return []
+    with History(history) as known:
+        return known.current()
+
+
+def _write_gate(
+    result: GateResult, junit: Path | None, summary: Path | None, sarif: Path | None, badge: Path | None
+) -> None:
+    try:
+        if junit:
+            put(junit, make_junit(result))
+        if sarif:
+            put(sarif, make_sarif(result, load_ledger(Path()), Path()))
+        if badge:
+            put(badge, make_badge(result))
+        if summary:
+            # It may hold what the steps of a job said before.
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(make_summary(result))
+    except LedgerError as error:
+        _refuse(*error.problems)
+    except OSError as error:
+        _refuse(f'cannot write "{error.filename}": {error.strerror}; name another file')
 
 
 @app.command()
@@ -166,7 +227,7 @@ def _told() -> Iterator[None]:
         yield
     except LedgerError as error:
         _refuse(*error.problems)
-    except (HistoryError, MergeError, SiteError, UnknownBuildError) as error:
+    except (HistoryError, MergeError, PolicyError, QualificationError, SiteError, UnknownBuildError) as error:
         _refuse(str(error))
     except OSError as error:
         _refuse(f'cannot write "{error.filename}": {error.strerror}; name another folder with --out')

@@ -67,7 +67,12 @@ def test_some_builds(checkout, wanted, expected):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "choices"), [("--gate", "lax", "strict"), ("--evidence", "some", "failing")]
+    ("option", "value", "choices"),
+    [
+        ("--gate", "lax", "strict"),
+        ("--gate", "qualification", "python -m reports gate --policy qualification --build"),
+        ("--evidence", "some", "failing"),
+    ],
 )
 def test_values_of_options(checkout, option, value, choices):
     result = checkout.run(option, value)
