@@ -36,6 +36,8 @@ class Why(StrEnum):
 
 
 _URGENT = (Why.UNEXPECTED, Why.FLIPPED, Why.CHANGED)
+# What a run that is to add to the history need not have.
+ENOUGH = (Why.KNOWN, Why.SILENT)
 
 
 @dataclass(frozen=True)

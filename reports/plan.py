@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from reports.choice import Candidate, Why, cut
+from reports.choice import Candidate, Why
 from reports.verdicts import Verdict
 
 FILENAME = "plan.json"
@@ -79,8 +79,9 @@ class Shard(_Part):
 class Plan(_Part):
     """What a run does: ``plan.json``, which ``--plan`` prints and every limited run keeps.
 
-    ``budget`` is in seconds, None where there is none; ``left_out`` is what it is not enough for, in
-    any shard. ``results`` counts the cells that history knows.
+    ``budget`` is in seconds, None where there is none; ``left_out`` is what was selected and is in no
+    shard, as the budget is not enough or enough is known of it. ``results`` counts the cells that
+    history knows.
     """
 
     format: int = FORMAT
@@ -123,7 +124,7 @@ class Plan(_Part):
         yield from _table(self.cells, "cells:")
         if self.left_out:
             yield ""
-            yield from _table(self.left_out, f"left out, as {_time(self.budget or 0)} are not enough:")
+            yield from _table(self.left_out, "left out:")
         yield ""
         yield from self._by_build()
         if self.shard:
@@ -154,42 +155,36 @@ def make_plan(
     candidates: Sequence[Candidate],
     bases: dict[str, str],
     builds: Iterable[PlannedBuild],
+    shares: Sequence[Sequence[str]],
     *,
+    index: int | None = None,
     workers: int,
     results: int,
     budget: float | None = None,
-    shares: Sequence[Sequence[str]] | None = None,
-    index: int = 1,
 ) -> Plan:
-    """Return the plan of share ``index`` (from 1) of ``shares``, or of everything where there are none.
+    """Return the plan of the cells named in share ``index`` (from 1) of ``shares``.
 
-    ``bases`` says by cell's name how its time is known. With a budget and without shares, what says
-    most is chosen.
+    Without ``index`` there is one share, which is no shard. ``bases`` says by cell's name how its
+    time is known. Candidates in no share are left out.
     """
     by_name = {one.name: one for one in candidates}
-    if shares is None:
-        dealt = cut(candidates, 1, None if budget is None else budget * workers)
-        shard = None
-    else:
-        dealt = [[by_name[name] for name in share] for share in shares]
-        shard = Shard(
-            index=index,
-            count=len(dealt),
-            cut=cut_id(shares),
-            seconds=tuple(round(sum(one.seconds for one in share), 3) for share in dealt),
-            cells=sum(len(share) for share in dealt),
-        )
-    chosen = {one.name for share in dealt for one in share}
-    left = [one for one in candidates if one.name not in chosen]
-    mine = tuple(Planned.of(one, bases[one.name]) for one in dealt[index - 1])
+    dealt = [[by_name[name] for name in share] for share in shares]
+    shard = index and Shard(
+        index=index,
+        count=len(dealt),
+        cut=cut_id(shares),
+        seconds=tuple(round(sum(one.seconds for one in share), 3) for share in dealt),
+        cells=sum(len(share) for share in dealt),
+    )
+    chosen = {name for share in shares for name in share}
     return Plan(
         budget=budget,
         workers=workers,
-        shard=shard,
+        shard=shard or None,
         results=results,
         builds=tuple(builds),
-        cells=mine,
-        left_out=tuple(Planned.of(one, bases[one.name]) for one in left),
+        cells=tuple(Planned.of(one, bases[one.name]) for one in dealt[(index or 1) - 1]),
+        left_out=tuple(Planned.of(one, bases[one.name]) for one in candidates if one.name not in chosen),
     )
 
 

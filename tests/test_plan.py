@@ -156,7 +156,7 @@ def test_a_shard_that_was_interrupted_has_the_same_cells_again(checkout):
 def test_more_shards_than_cells(checkout, server):
     result = checkout.run("--shard=4/4", *BAKED)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --shard: shard 4/4 * has no cell, as there are too few*"])
+    result.stderr.fnmatch_lines(["ERROR: --shard: shard 4/4 * has no cell, as there are only 3; cut into fewer"])
     assert server.lines("POST") == []
 
 
@@ -164,6 +164,39 @@ def test_a_shard_that_is_none(checkout):
     result = checkout.run("--shard=9/8")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(['*"9/8" is no shard*'])
+
+
+# What is known
+
+
+def test_what_is_known_is_left_out(checkout):
+    checkout.run("--build=incus@7.0.2", "--gate=none")
+    result = checkout.run("--skip-known", *BAKED, "--gate=none")
+    result.stdout.fnmatch_lines(["*2 cells*; 1 left out (1 as expected last time): *"])
+    assert [name for name in run_cells(checkout) if "7.0.2" in name] == []
+    # On incus@6.0.4 the bug was expected and not seen, which calls for a person and another run.
+    checkout.run("--skip-known", *BAKED, "--gate=none")
+    assert run_cells(checkout) == ["suites/membership/test_name.py::test_it[incus@6.0.4]"]
+
+
+def test_where_all_is_known_there_is_nothing_to_run(checkout):
+    checkout.run("--build=incus@7.0.2", "--gate=none")
+    result = checkout.run("--skip-known", "--build=incus@7.0.2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --skip-known: nothing to run: history knows enough of all 1 cells"])
+    result = checkout.run("--plan", "--skip-known", "--build=incus@7.0.2")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["plan: 0 cells, about 0 s; 1 left out (1 as expected last time)"])
+
+
+def test_what_a_shard_has_found_does_not_change_the_others(checkout):
+    checkout.scenario(THREE)
+    options = ("--skip-known", "--build=incus@7.0.2", "--build=lxd@5.0.2", "--gate=none")
+    seen = []
+    for index in (1, 2, 3):
+        checkout.run(f"--shard={index}/3", *options)
+        seen += run_cells(checkout)
+    assert len(seen) == len(set(seen)) == 6
 
 
 # The plan
@@ -202,7 +235,7 @@ def test_a_plan_tells_what_a_run_then_does(checkout):
 def test_a_plan_of_a_budget_says_what_is_left_out_and_why(checkout):
     result = checkout.run("--plan", "--budget=30s", *BAKED)
     result.stdout.fnmatch_lines(
-        ["left out, as 30 s are not enough:", "*never run*", "budget 30 s: 2 cells*; 1 left out (1 never run)"]
+        ["left out:", "*never run*", "budget 30 s: 2 cells*; 1 left out (1 never run)"]
     )
 
 

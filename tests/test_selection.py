@@ -239,3 +239,28 @@ def test_tests_outside_of_the_suites_are_none_of_our_business(checkout):
     result = checkout.run("tests")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
+
+
+# Issues
+
+
+@pytest.fixture
+def two_issues(checkout) -> FakeCheckout:
+    checkout.ledger()
+    checkout.scenario(PLAIN)
+    checkout.ledger("membership/test_other", id="lxd-2")
+    checkout.scenario(PLAIN, "membership/test_other", "lxd-2")
+    return checkout
+
+
+def test_the_scenarios_of_chosen_issues(two_issues):
+    build = "--build=incus@7.0.2"
+    other = "test_other.py::test_it[incus@7.0.2]"
+    assert cells(two_issues.run(*COLLECT, "--issue=lxd-2", build)) == [other]
+    assert len(cells(two_issues.run(*COLLECT, "--issue=lxd-2", "--issue=lxd-1", build))) == 2
+
+
+def test_an_issue_that_is_not_in_the_ledger(two_issues):
+    assert refused(two_issues.run("--issue=lxd-22", "--issue=lxd-1")) == [
+        '--issue: "lxd-22" is not in the ledger (nearest: lxd-2); known are lxd-1, lxd-2'
+    ]
