@@ -15,10 +15,11 @@ from reports.files import put
 from reports.gate import GateResult
 from reports.gate import gate as judge_run
 from reports.history import History, HistoryError
+from reports.join import JoinError, join
 from reports.junit import junit as make_junit
 from reports.ledger import LedgerError, load_ledger
 from reports.matrix import build_matrix
-from reports.merge import MergeError
+from reports.merge import MergeError, results_in
 from reports.merge import export as export_history
 from reports.merge import merge as merge_results
 from reports.policy import DEFAULT, PolicyError, load_policy
@@ -45,10 +46,7 @@ HistoryFile = Annotated[Path, typer.Option("--history", help="The file of the hi
 def matrix(run: Run = Path("out/latest")) -> None:
     """Print the matrix of a run, and make the pages in its folder again."""
     _require(run)
-    with _told():
-        published = publish(run, load_ledger(Path()))
-    terminal(published.matrix)
-    typer.echo(f"page: {published.html}")
+    _publish(run)
 
 
 @app.command()
@@ -176,6 +174,10 @@ def merge(
         list[Path], typer.Argument(help="Run folders, folders with such in them, files of results.")
     ],
     history: HistoryFile = Path("out/history.sqlite"),
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Also join them, such as the shards of a run, to one run in this folder."),
+    ] = None,
 ) -> None:
     """Join the results of many runs and machines in the history: each once, in whatever order."""
     with _told():
@@ -190,6 +192,17 @@ def merge(
         f"merged {files}: {merged.results} results, {merged.new} of them new{struck}; "
         f"{history} has {merged.total} results of {merged.runs} runs"
     )
+    if run:
+        _join(sources, run)
+        _publish(run, history)
+
+
+def _join(sources: list[Path], run: Path) -> None:
+    """Join the runs in ``sources``, which are in the history by now, to one in the folder ``run``."""
+    with _told("--run"):
+        missing = join([file.parent for file in results_in(sources)], run)
+    for problem in missing:
+        typer.echo(f"problem: {one_line(problem)}", err=True)
 
 
 @app.command()
@@ -207,6 +220,14 @@ def export(
     typer.echo(f"{out}: {count} results")
 
 
+def _publish(run: Path, history: Path | None = None) -> None:
+    """Make the pages of ``run`` and print its matrix."""
+    with _told():
+        published = publish(run, load_ledger(Path()), history)
+    terminal(published.matrix)
+    typer.echo(f"page: {published.html}")
+
+
 def _require(run: Path, name: str = "name another with --run") -> None:
     way_out = f"make one with tox run -e qualify, or {name}"
     if not run.is_dir():
@@ -221,16 +242,18 @@ def _require_history(path: Path) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """End with a line that tells what is wrong and what to do, where that is known."""
+def _told(option: str = "--out") -> Iterator[None]:
+    """End with a line that tells what is wrong and what to do; ``option`` names the folder to write."""
     try:
         yield
     except LedgerError as error:
         _refuse(*error.problems)
-    except (HistoryError, MergeError, PolicyError, QualificationError, SiteError, UnknownBuildError) as error:
+    except (
+        HistoryError, JoinError, MergeError, PolicyError, QualificationError, SiteError, UnknownBuildError
+    ) as error:
         _refuse(str(error))
     except OSError as error:
-        _refuse(f'cannot write "{error.filename}": {error.strerror}; name another folder with --out')
+        _refuse(f'cannot write "{error.filename}": {error.strerror}; name another folder with {option}')
 
 
 def _refuse(*lines: str) -> NoReturn:

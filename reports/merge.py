@@ -44,11 +44,7 @@ def merge(sources: Iterable[Path], history: Path) -> Merged:
     order does not matter. Raises MergeError where a source is none of these or cannot be read,
     HistoryError where the history cannot be used.
     """
-    named: dict[Path, Path] = {}
-    for source in sources:
-        for file in _files(source):
-            named.setdefault(file.resolve(), file)
-    files = list(named.values())
+    files = results_in(sources)
     reading = _Reading(files)
     with History(history) as opened:
         before = opened.size()[1]
@@ -104,6 +100,15 @@ class _Reading:
         if not scenarios and len(problems) > 1:
             raise MergeError(f'no line of "{file}" is a result ({problems[0]}); nothing was merged')
         self.problems += problems + [f"{file}: {problem}" for problem in not_run(file, scenarios)]
+
+
+def results_in(sources: Iterable[Path]) -> list[Path]:
+    """Return the files of results that ``sources`` are or have, each once. Raises MergeError."""
+    named: dict[Path, Path] = {}
+    for source in sources:
+        for file in _files(source):
+            named.setdefault(file.resolve(), file)
+    return list(named.values())
 
 
 def _files(source: Path) -> list[Path]:

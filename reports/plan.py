@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from reports.choice import Candidate, Why
+from reports.files import put
 from reports.verdicts import Verdict
 
 FILENAME = "plan.json"
@@ -51,25 +52,34 @@ class Planned(_Part):
 
 
 class PlannedBuild(_Part):
-    """A build that cells need, and whether its image was made before."""
+    """A build that cells need, and whether it is there: its image was made, or its cluster runs."""
 
     name: str
     version: str
-    baked: bool
+    ready: bool
 
 
 class Shard(_Part):
-    """One share of a selection that is cut into ``count``; ``index`` counts from 1.
+    """One share of a selection; ``index`` counts from 1.
 
-    ``cut`` names the cut: shards that are to be joined have the same. ``seconds`` is what each shard
-    is expected to take with one worker, ``cells`` how many are in all of them together.
+    ``shares`` are the names of the cells in each shard, ``seconds`` is what each is expected to take
+    with one worker. ``cut`` names the cut: shards that are to be joined have the same.
     """
 
     index: int
-    count: int
     cut: str
     seconds: tuple[float, ...]
-    cells: int
+    shares: tuple[tuple[str, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """How many shards there are."""
+        return len(self.shares)
+
+    @property
+    def cells(self) -> int:
+        """How many cells are in all shards together."""
+        return sum(len(share) for share in self.shares)
 
     def __str__(self) -> str:
         """Return it as it is asked for, with the cut's name."""
@@ -146,7 +156,7 @@ class Plan(_Part):
         for build in self.builds:
             mine = [one for one in self.cells if one.build == build.name]
             substrates = ", ".join(sorted({one.substrate for one in mine})) or "only changed from or to"
-            image = f"baked: {build.version}" if build.baked else "has to be baked first, which takes longer"
+            image = f"ready: {build.version}" if build.ready else "has to be baked first, which takes longer"
             time = _time(sum(one.seconds for one in mine))
             yield f"  {build.name:{width}}  {len(mine):4} cells  {time:>8}  {substrates}; {image}"
 
@@ -171,10 +181,9 @@ def make_plan(
     dealt = [[by_name[name] for name in share] for share in shares]
     shard = index and Shard(
         index=index,
-        count=len(dealt),
         cut=cut_id(shares),
         seconds=tuple(round(sum(one.seconds for one in share), 3) for share in dealt),
-        cells=sum(len(share) for share in dealt),
+        shares=tuple(map(tuple, shares)),
     )
     chosen = {name for share in shares for name in share}
     return Plan(
@@ -196,24 +205,21 @@ def cut_id(shares: Sequence[Sequence[str]]) -> str:
 
 def write(folder: Path, plan: Plan) -> None:
     """Keep ``plan`` in the run's folder, and beside it the names of what is left out."""
-    folder.mkdir(parents=True, exist_ok=True)
     if plan.left_out:
         text = "".join(f"{one.name}\t{one.seconds:.1f} s\t{one.why}\n" for one in plan.left_out)
-        (folder / LEFT_OUT).write_text(text, encoding="utf-8")
+        put(folder / LEFT_OUT, text)
     save(folder / FILENAME, plan)
 
 
 def save(path: Path, plan: Plan) -> None:
     """Write ``plan`` as JSON, all or nothing. Raises OSError."""
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    put(path, plan.model_dump_json(indent=1) + "\n")
 
 
 def read(folder: Path) -> Plan | None:
     """Return the plan of the run in ``folder``, None where it keeps none.
 
-    Raises ValueError where the file cannot be understood.
+    Raises ValueError where the file cannot be understood, OSError where it cannot be read.
     """
     try:
         return Plan.model_validate_json((folder / FILENAME).read_text(encoding="utf-8"))
