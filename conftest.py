@@ -8,6 +8,7 @@ pytest_plugins = [
     "fixtures.faults",
     "fixtures.soak",
     "fixtures.clusters",
+    "fixtures.ceph",
     "fixtures.own",
     "fixtures.plan",
     "fixtures.session",

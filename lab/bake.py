@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -71,6 +72,25 @@ def bake(
             _write_truth(made, truth)
         progress(entry.name, "ready")
         return _image(entry, made, truth)
+
+
+def bake_vm(
+    entry: CatalogueBuild, image: Image, progress: Progress, *, mirror: str | None = None
+) -> Image:
+    """Return the image of a build for virtual machines, which installs the same as ``image`` for containers.
+
+    ``progress`` is as in ``bake``. Raises LabError.
+    """
+    with state.lock(f"bake-vm-{entry.name}"):
+        made = rootfs.find(entry, folder(), kind=rootfs.VM) or rootfs.make(
+            entry, folder(), lambda text: progress(entry.name, text), mirror=mirror, kind=rootfs.VM
+        )
+    if made.package_version != image.build.version:
+        raise LabError(
+            f"{entry.name}: the image for containers has {image.build.version}, the one for virtual machines "
+            f"{made.package_version}: the archive has moved; run python -m lab bake --force {entry.name}"
+        )
+    return dataclasses.replace(image, digest=made.digest, fingerprint="")
 
 
 def bake_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 
 
@@ -10,12 +11,16 @@ class Capability:
     """Something that not every substrate has; ``why_not`` completes "... is missing: ".
 
     Where a substrate has it on some hosts only, ``probe`` is a shell command that succeeds in a member
-    that has it.
+    that has it. ``tools`` are programs that this machine needs for it.
     """
 
     substrates: frozenset[str]
     why_not: str
     probe: str | None = None
+    tools: tuple[str, ...] = ()
+
+
+CEPH = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-authtool", "monmaptool", "ceph")
 
 
 CAPABILITIES: dict[str, Capability] = {
@@ -35,7 +40,12 @@ CAPABILITIES: dict[str, Capability] = {
         frozenset({"vm"}), "a nested container has no KVM and no vhost_vsock; it takes the vm substrate"
     ),
     "cephfs": Capability(
-        frozenset({"vm"}), "a nested container has no CephFS kernel client; it takes the vm substrate"
+        frozenset({"vm"}),
+        "a nested container has no CephFS kernel client; it takes the vm substrate",
+        tools=CEPH,
+    ),
+    "ceph-rbd": Capability(
+        frozenset({"vm"}), "a nested container cannot map RBD images; it takes the vm substrate", tools=CEPH
     ),
 }
 
@@ -43,8 +53,11 @@ CAPABILITIES: dict[str, Capability] = {
 def missing(names: tuple[str, ...], substrate: str) -> str | None:
     """Return why ``substrate`` cannot carry a scenario that needs ``names``, or None if it can."""
     for name in names:
-        if substrate not in CAPABILITIES[name].substrates:
-            return f"{name}: {CAPABILITIES[name].why_not}"
+        capability = CAPABILITIES[name]
+        if substrate not in capability.substrates:
+            return f"{name}: {capability.why_not}"
+        if absent := [tool for tool in capability.tools if shutil.which(tool) is None]:
+            return f"{name}: {', '.join(absent)} is not installed; run lab/bootstrap"
     return None
 
 

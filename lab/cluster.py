@@ -15,11 +15,11 @@ from typing import Any
 from lab import preseeds
 from lab.api import Api, ApiError
 from lab.client import make_certificate
-from lab.container import Container
+from lab.container import Containers
 from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image
-from lab.machine import PORT, CommandTimeoutError
+from lab.machine import PORT, CommandTimeoutError, Substrate
 from lab.member import CommandError, Member
 from lab.tenant import Door
 from lab.transcript import Transcript
@@ -36,20 +36,33 @@ _numbers = itertools.count(1)
 class Cluster:
     """Members made of the same or of different builds, joined into one cluster.
 
-    ``phases`` has the seconds that making the members and forming the cluster took.
+    ``substrate`` is what they are made of, containers of the host by default. ``certificates`` are those of
+    the client, a pair of files, and of the server, one that need not be there yet. ``phases`` has the seconds
+    that making the members and forming the cluster took.
     """
 
-    def __init__(self, host: Host, transcript: Transcript) -> None:
+    def __init__(
+        self,
+        host: Host,
+        transcript: Transcript,
+        substrate: Substrate | None = None,
+        certificates: tuple[tuple[Path, Path], Path] | None = None,
+    ) -> None:
         self.host = host
+        self.substrate = substrate or Containers(host)
         self.transcript = transcript
         self.members: list[Member] = []
         self.phases: dict[str, float] = {"members": 0.0, "cluster": 0.0}
+        # Whether its members were joined, here or before they were saved.
+        self.formed = False
         # Logs of machines that were replaced by a change of image, by member.
         self.past_logs: dict[str, list[str]] = {}
         self._clients: dict[str, Api] = {}
         self._prefix = f"cp-{host.run.id[-4:]}-{host.run.number():x}-{next(_numbers)}"
-        self._certificate = make_certificate(host.run.folder)
-        self._server_certificate = host.run.folder / f"{self._prefix}.crt"
+        self._certificate, self._server_certificate = certificates or (
+            make_certificate(host.run.folder),
+            host.run.folder / f"{self._prefix}.crt",
+        )
 
     # Making
 
@@ -59,17 +72,24 @@ class Cluster:
         Raises LabError where one cannot be made or does not boot.
         """
         began = time.monotonic()
-        wanted = [(f"m{len(self.members) + n}", image) for n, image in enumerate(images, 1)]
-        made = [
-            Member(name, Container(self.host, f"{self._prefix}-{name}", image), self.transcript)
-            for name, image in wanted
-        ]
-        # Known before they exist, so that a failure half way leaves nothing behind.
-        self.members += made
+        made = self.add_members(images)
         with self.transcript.step("lab", "host", f"make {', '.join(m.name for m in made)}"):
             _at_once(made, _make)
         self.phases["members"] += time.monotonic() - began
         return made
+
+    def add_members(self, images: Iterable[Image]) -> list[Member]:
+        """Add a member for each image, whose machines are not made yet.
+
+        Known before they exist, so that a failure half way leaves nothing behind.
+        """
+        added = []
+        for number, image in enumerate(images, len(self.members) + 1):
+            name = f"m{number}"
+            machine = self.substrate.machine(f"{self._prefix}-{name}", image, number)
+            added.append(Member(name, machine, self.transcript))
+        self.members += added
+        return added
 
     def resume(self, machines: Mapping[str, tuple[str, str]], image: Image) -> None:
         """Take over running members that another process made and left standing.
@@ -77,7 +97,7 @@ class Cluster:
         ``machines`` has by member's name the machine's name and address.
         """
         for name, (machine, address) in machines.items():
-            found = Member(name, Container(self.host, machine, image, address), self.transcript)
+            found = Member(name, self.substrate.resume(machine, image, address), self.transcript)
             found.machine.should_run = True
             self.members.append(found)
 
@@ -98,10 +118,18 @@ class Cluster:
             for member in others:
                 self.join(member)
             self.wait_online(joined, asked=first)
+            self.formed = True
         except (ApiError, CommandError, CommandTimeoutError, NotObservedError) as error:
             raise LabError(f"the cluster could not be formed: {error}") from error
         finally:
             self.phases["cluster"] += time.monotonic() - began
+
+    def expect_online(self, within: float) -> None:
+        """Wait for the members of a cluster that was formed before. Raises LabError: nothing was judged yet."""
+        try:
+            self.wait_online(within=within)
+        except (ApiError, NotObservedError) as error:
+            raise LabError(f"the cluster did not come back: {error}") from error
 
     def set_up(self, member: Member) -> None:
         """Make ``member`` a server of its own, in no cluster yet."""
@@ -259,7 +287,7 @@ class Cluster:
 
         Raises LabError where a machine stopped that nobody stopped, or the host has no room left.
         """
-        self.host.check_room()
+        self.substrate.check_room()
         for member in self.members:
             if member.machine.should_run and not member.machine.running():
                 raise LabError(f"member {member.name} stopped, and no scenario stopped it")

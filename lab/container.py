@@ -13,23 +13,11 @@ from lab.api import ApiError
 from lab.errors import LabError
 from lab.host import MARK, NETWORK, POOL, Host, owner
 from lab.image import Image
-from lab.machine import PORT, CommandTimeoutError, Result
-from lab.redaction import redact
+from lab.machine import BOOTED, GRACE, PORT, CommandTimeoutError, Result, check_limit, limited
 
-# How long a killed command may take to be gone, in seconds.
-GRACE = 5
 BOOT = 60.0
 # From which ports those are drawn that lead to members of a host elsewhere.
 FORWARDED = (20_000, 59_999)
-# What timeout(1) of coreutils returns when it had to end a command: by TERM, by KILL.
-TIMED_OUT = (124, 137)
-
-# Booted is what a member needs to be used. The last jobs are not waited for: among them the product's own
-# units wait, after a change of build, for other members or for a daemon that cannot come up.
-BOOTED = (
-    "until [ -S /run/systemd/private ]; do sleep 0.02; done; systemctl start basic.target dbus.service"
-)
-
 # How a server says that a command was not begun; it happens now and then, on a busy host.
 NOT_ENTERED = "Failed to retrieve PID of executing child process"
 
@@ -39,10 +27,32 @@ WITH_STDIN = 'exec 3<"$1"; rm "$1"; shift; exec "$@" <&3 3<&-'
 _stdin_numbers = itertools.count(1)
 
 
+class Containers:
+    """The substrate whose machines are containers of ``host``."""
+
+    name = "container"
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def machine(self, name: str, image: Image, number: int) -> Container:  # noqa: ARG002
+        """Return the container called ``name``; it is not made yet."""
+        return Container(self.host, name, image)
+
+    def resume(self, name: str, image: Image, address: str) -> Container:
+        """Return a container that another process made and left running."""
+        return Container(self.host, name, image, address)
+
+    def check_room(self) -> None:
+        """Raise LabError where the host does not answer or its pool is as good as full."""
+        self.host.check_room()
+
+
 class Container:
     """A member's machine as a container of the lab host; ``name`` is the instance's name there."""
 
     substrate = "container"
+    emulated = False
 
     def __init__(self, host: Host, name: str, image: Image, address: str | None = None) -> None:
         self.host = host
@@ -115,12 +125,17 @@ class Container:
         status: str = self._lab("look at", lambda: self.host.api.get(f"instances/{self.name}"))["status"]
         return status == "Running"
 
+    @staticmethod
+    def console() -> str:
+        """Return nothing: a container's journal has it all."""
+        return ""
+
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root in the container.
 
         The time limit is kept by timeout(1) inside, so that nothing goes on running afterwards.
         """
-        command = ["timeout", f"--kill-after={GRACE}", f"{timeout:g}", *argv]
+        command = limited(argv, timeout)
         if stdin is not None:
             path = f"/run/clusterproof-stdin-{next(_stdin_numbers)}"
             self.write(path, stdin, 0o600)
@@ -139,14 +154,8 @@ class Container:
             stream: self._recorded(path.removeprefix("/1.0/"))
             for stream, path in answer["output"].items()
         }
-        # A command may end with the same status by itself, but not so late.
-        if answer["return"] in TIMED_OUT and lasted >= timeout:
-            said = redact(output["1"] + output["2"])[-500:]
-            raise CommandTimeoutError(
-                f"{self.name}: {redact(' '.join(argv))!r} was still running after {timeout:g} s; "
-                f"so far: {said!r}"
-            )
-        return Result(answer["return"], output["1"], output["2"])
+        result = Result(answer["return"], output["1"], output["2"])
+        return check_limit(self.name, argv, result, lasted, timeout)
 
     def read(self, path: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab import state
+from lab import processes, state
 from lab.api import Api, ApiError, HostApiError
 from lab.errors import LabError, UsageError
 from lab.private import PrivateServer, daemon_binary
@@ -453,13 +453,13 @@ class Host:
             if run_id == self.run.id or run.alive():
                 continue
             try:
-                count = self.delete_run(run_id)
+                count = processes.end_all(run.folder) + self.delete_run(run_id)
             except LabError as error:
                 kept.append(str(error))
                 continue
             run.forget_if_dead()
             if count:
-                swept.append(f"run {run_id}: {count} instances and volumes deleted")
+                swept.append(f"run {run_id}: {count} instances, volumes and processes removed")
         return swept, kept
 
     def _others(self) -> list[state.Run]:
@@ -488,7 +488,7 @@ def release(host: Host) -> int:
 
     A private server that nobody else uses is stopped. Raises LabError.
     """
-    cleared = host.delete_run(host.run.id)
+    cleared = processes.end_all(host.run.folder) + host.delete_run(host.run.id)
     if host.where.private:
         PrivateServer(NETWORK).stop(host.idle)
     host.run.forget()

@@ -6,13 +6,35 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lab.image import Image
+from lab.redaction import redact
 
 # Where a product's API listens on a member.
 PORT = 8443
 
 
+# How long a killed command may take to be gone, in seconds.
+GRACE = 5
+# Booted is what a member needs to be used. The last jobs are not waited for: among them the product's own
+# units wait, after a change of build, for other members or for a daemon that cannot come up.
+# For a moment nobody answers there yet.
+BOOTED = (
+    "until [ -S /run/systemd/private ]; do sleep 0.02; done; "
+    "until systemctl start basic.target dbus.service; do sleep 0.05; done"
+)
+# What timeout(1) of coreutils returns when it had to end a command: by TERM, by KILL.
+TIMED_OUT = (124, 137)
+
+
 class CommandTimeoutError(Exception):
     """A command in a member was still running when its time was up, and was killed."""
+
+
+def limited(argv: list[str], timeout: float) -> list[str]:
+    """Return the command that runs ``argv`` for at most ``timeout`` seconds.
+
+    The limit is kept inside the member, so that nothing goes on running there afterwards.
+    """
+    return ["timeout", f"--kill-after={GRACE}", f"{timeout:g}", *argv]
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,20 @@ class Result:
         return self.rc == 0
 
 
+def check_limit(name: str, argv: list[str], result: Result, lasted: float, timeout: float) -> Result:
+    """Return the result of ``limited(argv, timeout)`` on member ``name``, which took ``lasted`` seconds.
+
+    Raises CommandTimeoutError where the limit ended the command.
+    """
+    # A command may end with the same status by itself, but not so late.
+    if result.rc in TIMED_OUT and lasted >= timeout:
+        said = redact(result.stdout + result.stderr)[-500:]
+        raise CommandTimeoutError(
+            f"{name}: {redact(' '.join(argv))!r} was still running after {timeout:g} s; so far: {said!r}"
+        )
+    return result
+
+
 class Machine(Protocol):
     """One throwaway machine. Times are in seconds; every failure of the machine itself is a LabError."""
 
@@ -37,6 +73,10 @@ class Machine(Protocol):
     substrate: str
     image: Image
     should_run: bool
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its processors are emulated, so that those of a machine inside it would be twice."""
 
     @property
     def endpoint(self) -> str:
@@ -60,6 +100,9 @@ class Machine(Protocol):
     def running(self) -> bool:
         """Say whether the machine runs."""
 
+    def console(self) -> str:
+        """Return what the machine has said on its serial console; nothing where it has none."""
+
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root. Raises CommandTimeoutError after ``timeout``."""
 
@@ -68,3 +111,18 @@ class Machine(Protocol):
 
     def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file."""
+
+
+class Substrate(Protocol):
+    """What the members of one cluster are made of; every failure is a LabError."""
+
+    name: str
+
+    def machine(self, name: str, image: Image, number: int) -> Machine:
+        """Return the machine called ``name``, the ``number``-th (from 1) of its cluster; it is not made yet."""
+
+    def resume(self, name: str, image: Image, address: str) -> Machine:
+        """Return a machine that another process made and left running."""
+
+    def check_room(self) -> None:
+        """Raise LabError where there is no room left for what machines write."""

@@ -19,6 +19,13 @@ TIMEOUT = 30.0
 TINY_IMAGE = "/opt/clusterproof/tiny.tar.gz"
 
 
+# Options of ``init --empty --vm``: a machine without a system, as small as firmware allows.
+TINY_VM = ("--config=limits.memory=256MiB", "--config=security.secureboot=false")
+# Emulated processors emulate those of a machine inside them so that QEMU may abort (assertion bql_locked in
+# accel/tcg, QEMU 10.0); with processors emulated by its own QEMU the inner machine does without.
+EMULATED_VM = "--config=raw.qemu=-machine accel=tcg -cpu max"
+
+
 class CommandError(Exception):
     """A command in a member ended with another status than 0, where that was not allowed."""
 
@@ -84,6 +91,11 @@ class Member:
     def client(self, *args: str, timeout: float = TIMEOUT, check: bool = True) -> Result:
         """Run the product's own command line client (``lxc`` or ``incus``) with ``args``."""
         return self.run([self.facts.client, *args], timeout=timeout, check=check)
+
+    def init_vm(self, name: str, *options: str) -> None:
+        """Make, but do not start, an instance that is a virtual machine without an operating system."""
+        emulated = [EMULATED_VM] if self.machine.emulated else []
+        self.client("init", name, "--empty", "--vm", *TINY_VM, *emulated, *options, timeout=60)
 
     def sql(self, database: str, query: str, *, timeout: float = TIMEOUT) -> str:
         """Return what the daemon's ``sql`` command prints for ``query`` on ``global`` or ``local``."""

@@ -178,7 +178,7 @@ def find(
     build: CatalogueBuild, into: Path, images_dir: Path = IMAGES, kind: Kind = CONTAINER
 ) -> RootfsImage | None:
     """Return the image of ``build`` in the folder ``into``; None where it is missing or damaged."""
-    return _read(into / digest(build, images_dir, kind), kind)
+    return read(into / digest(build, images_dir, kind), kind)
 
 
 def make(
@@ -206,7 +206,7 @@ def make(
     """
     identity = digest(build, images_dir, kind)
     final = into / identity
-    if not force and (image := _read(final, kind)):
+    if not force and (image := read(final, kind)):
         return image
     job = _Job(
         build, into, identity, images_dir, kind, progress=progress, stop=stop or threading.Event()
@@ -215,7 +215,7 @@ def make(
         into.mkdir(parents=True, exist_ok=True)
         asked = time.time()
         with job.lock():
-            made = _read(final, kind)
+            made = read(final, kind)
             if made and (not force or final.stat().st_mtime > asked):
                 return made
             source = mirrors.find(mirror)
@@ -376,7 +376,7 @@ class _Job:
             self._settle(partial)
         finally:
             remove_tree(partial)
-        image = _read(self.into / self.identity, self.kind)
+        image = read(self.into / self.identity, self.kind)
         if image is None:
             raise LabError(f"the image of {self.build.name} was damaged as it was made; make it again")
         self._tell(version, time.monotonic() - started)
@@ -466,7 +466,7 @@ class _Job:
             "--verbose",
             *_options(self.images_dir),
         ]
-        argv.append(f"--include={','.join([*_packages(build, self.images_dir), *files])}")
+        argv.append(f"--include={','.join([*_packages(build, self.images_dir, self.kind), *files])}")
         if files:
             argv.append(f"--hook-dir={FILES_INSIDE}")
         for suite in more:
@@ -644,7 +644,7 @@ def _apt_proxy(scheme: str) -> str:
     return "" if "\n" in proxy or proxy == "DIRECT" else proxy
 
 
-def _read(folder: Path, kind: Kind) -> RootfsImage | None:
+def read(folder: Path, kind: Kind = CONTAINER) -> RootfsImage | None:
     """Return the image in ``folder`` where it is whole."""
     try:
         made = json.loads((folder / "recipe.json").read_text("utf-8"))
@@ -677,11 +677,17 @@ PACK = {CONTAINER.name: _pack_container, VM.name: _pack_vm}
 
 
 def _packages(build: CatalogueBuild, images_dir: Path, kind: Kind = CONTAINER) -> list[str]:
+    own = build.facts.packages if kind is CONTAINER else (*build.facts.packages, *build.facts.vm_packages)
+    release = build.source.suites[0] if isinstance(build.source, Source) else ""
     folders = dict.fromkeys((CONTAINER.name, kind.name))
     listed = [line for folder in folders for line in _lines(images_dir / folder / "packages")]
-    own = build.facts.packages if kind is CONTAINER else (*build.facts.packages, *build.facts.vm_packages)
+    return [*(_name(line) for line in listed if f"[!{release}]" not in line), *own]
+
+
+def _name(line: str) -> str:
+    """Return the package that ``line`` of a list names."""
     machine = platform.machine()
-    return [*(line.replace("ARCHITECTURE", DEBIAN_NAMES.get(machine, machine)) for line in listed), *own]
+    return line.partition(" [!")[0].replace("ARCHITECTURE", DEBIAN_NAMES.get(machine, machine))
 
 
 def _options(images_dir: Path) -> list[str]:

@@ -505,6 +505,7 @@ class FakeMachine:
     address: str = "10.176.0.2"
     answers: list[tuple[str, object]] = field(default_factory=list)
     substrate: str = "container"
+    emulated: bool = False
     should_run: bool = False
     exists: bool = False
     up: bool = False
@@ -514,6 +515,7 @@ class FakeMachine:
     files: dict[str, bytes] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     given: dict[str, bytes] = field(default_factory=dict)
+    said: str = ""
 
     @property
     def endpoint(self) -> str:
@@ -544,6 +546,9 @@ class FakeMachine:
         if "running" in self.broken:
             raise self.broken["running"]
         return self.up
+
+    def console(self) -> str:
+        return self.said
 
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         line = shlex.join(argv)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab import bake as baking
-from lab import cluster as clusters
+from lab import container as containers
 from lab import daemon as daemons
 from lab import rootfs, waiting
 from lab.bake import bake, bake_all, baked
@@ -82,7 +82,7 @@ def machines(host, monkeypatch) -> list[FakeMachine]:  # noqa: ARG001
         used.append(FakeMachine(name, image, answers=answers))
         return used[-1]
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     return used
 
 
@@ -210,14 +210,14 @@ def test_a_product_that_does_not_say_what_it_is(host, machines, monkeypatch, com
         return waiting.eventually(probe, **{**options, "within": 0})
 
     monkeypatch.setattr(daemons, "eventually", impatient)
-    plain = clusters.Container
+    plain = containers.Container
 
     def machine(*args):
         made = plain(*args)
         made.answers.insert(0, (command, answer))
         return made
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     with pytest.raises(LabError, match=r"incus@7\.0\.2 was installed but does not say what it is: "):
         bake(INCUS_702, host, told()[1])
     assert machines[0].done[-1] == "destroy"
@@ -228,14 +228,14 @@ def test_a_product_that_does_not_say_what_it_is(host, machines, monkeypatch, com
 
 @pytest.mark.usefixtures("installs")
 def test_a_member_that_does_not_boot(host, machines, monkeypatch):
-    plain = clusters.Container
+    plain = containers.Container
 
     def machine(*args):
         made = plain(*args)
         made.broken["start"] = LabError("member did not boot")
         return made
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     with pytest.raises(LabError, match="did not boot"):
         bake(INCUS_702, host, told()[1])
     assert machines[0].done == ["create", "start", "destroy"]

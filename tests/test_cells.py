@@ -50,7 +50,7 @@ def machines(monkeypatch) -> list[FakeMachine]:
         made.append(FakeMachine(name, image, f"10.176.0.{len(made) + 2}"))
         return made[-1]
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     return made
 
 
@@ -64,6 +64,9 @@ def checkout(pytester, monkeypatch, tmp_path, server, machines) -> FakeCheckout:
     checkout = FakeCheckout(pytester, monkeypatch)
     checkout.ledger()
     return checkout
+
+
+IN_CONTAINERS = ("--substrate", "container")
 
 
 def run(checkout, code, *args, build=FREE):
@@ -286,7 +289,8 @@ def test_a_change_and_what_it_must_be_like(checkout):
 
 
 def test_a_capability_that_the_substrate_lacks(checkout):
-    run(checkout, "@pytest.mark.requires('vm-instances')\ndef test_it(members): pass", build=AFFECTED)
+    code = "@pytest.mark.requires('vm-instances')\ndef test_it(members): pass"
+    run(checkout, code, *IN_CONTAINERS, build=AFFECTED)
     cell = only_cell(checkout)
     assert (cell["observation"], cell["verdict"]) == ("not-run", "untestable")
     assert cell["reason"].startswith("vm-instances: a nested container has no KVM")
@@ -294,7 +298,7 @@ def test_a_capability_that_the_substrate_lacks(checkout):
 
 def test_a_capability_that_the_issue_needs(checkout):
     checkout.ledger(needs=["cephfs"])
-    run(checkout, "def test_it(members): pass")
+    run(checkout, "def test_it(members): pass", *IN_CONTAINERS)
     assert only_cell(checkout)["reason"].startswith("cephfs: ")
 
 
@@ -341,7 +345,7 @@ def test_members_that_cannot_be_made_block_the_cell_and_are_removed(checkout, ma
         made.broken["start"] = LabError("member did not boot")
         return made
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     run(checkout, "def test_it(members): pass", "--evidence", "failing")
     cell = only_cell(checkout)
     assert (cell["verdict"], cell["reason"]) == ("blocked", "member did not boot")

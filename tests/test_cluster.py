@@ -65,7 +65,7 @@ def cluster(host, product, tmp_path, monkeypatch) -> Cluster:
         assert all(path.is_file() for path in (*cert, server_cert))
         return Api(str(product.socket), name=name, transcript=transcript)
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     monkeypatch.setattr(clusters, "Api", api)
     monkeypatch.setattr(clusters, "eventually", soon)
     return Cluster(host, Transcript(tmp_path / "transcript.jsonl"))
@@ -125,7 +125,7 @@ def test_members_are_made_and_booted_at_once(cluster, monkeypatch):
         made.create = lambda: together.wait(10)
         return made
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     made = cluster.make_members([image(), image(INCUS_604), image()])
     assert made == cluster.members
     assert [member.name for member in made] == ["m1", "m2", "m3"]
@@ -157,7 +157,7 @@ def test_a_member_that_cannot_be_made_leaves_nothing_behind(cluster, monkeypatch
             made.broken["create"] = LabError("no space left")
         return made
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     with pytest.raises(LabError, match="no space left"):
         cluster.make_members([image()] * 3)
     machines = [member.machine for member in cluster.members]

@@ -442,14 +442,14 @@ def test_sweeping_deletes_what_dead_runs_of_this_machine_left(prepared, server):
     before = left_on(server)
 
     assert prepared.sweep() == [
-        "run dead: 2 instances and volumes deleted",
-        "run half: 1 instances and volumes deleted",
+        "run dead: 2 instances, volumes and processes removed",
+        "run half: 1 instances, volumes and processes removed",
     ]
     gone = {"clusterproof/dead-m1", "clusterproof/dead-m1-state", "clusterproof/half-state"}
     assert left_on(server) == before - gone
     assert prepared.sweep() == []
     live.forget()
-    assert prepared.sweep() == ["run live: 2 instances and volumes deleted"]
+    assert prepared.sweep() == ["run live: 2 instances, volumes and processes removed"]
 
 
 def test_sweeping_forgets_dead_runs_that_left_nothing(prepared):

@@ -106,7 +106,7 @@ def test_nothing_is_left_on_the_host_and_the_run_is_forgotten(checkout, server):
 def test_what_dead_runs_left_is_swept_first(checkout, server):
     server.add_instance("dead-m1", run="dead", owner=owner())
     result = checkout.run(*FREE)
-    result.stdout.fnmatch_lines(["swept: run dead: 1 instances and volumes deleted"])
+    result.stdout.fnmatch_lines(["swept: run dead: 1 instances, volumes and processes removed"])
     assert server.instances["clusterproof"] == {}
 
 

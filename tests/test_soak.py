@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from lab import cluster as clusters
 from lab.state import Run
 from tests.fakes import (
     INCUS_702,
@@ -52,7 +51,7 @@ def machines(monkeypatch) -> dict[str, FakeMachine]:
         assert address in (None, known[name].address)
         return known[name]
 
-    monkeypatch.setattr(clusters, "Container", machine)
+    monkeypatch.setattr("lab.container.Container", machine)
     return known
 
 

@@ -34,6 +34,9 @@ def collect(cluster: Cluster, folder: Path) -> None:
 
 
 def _collect(member: Member, folder: Path) -> None:
+    if console := member.machine.console():
+        # Of the machine itself, so that it is there where nothing else can be asked.
+        _write(folder / "console.log", console.encode())
     facts = member.facts
     environment = {
         "PRODUCT": facts.name,

@@ -99,10 +99,7 @@ def test_container_that_can_start(cluster: Cluster, symptom: SymptomWatch) -> No
 def evacuate_vm_with_local_volume(cluster: Cluster) -> Member:
     """The reported state: a machine with a local volume, then the key for all of them, then evacuate."""
     member = cluster.members[0]
-    member.client(
-        "init", "v1", "--empty", "--vm", "--config", "security.secureboot=false",
-        "--config", "limits.memory=256MiB", "--device", "root,size.state=512MiB",
-    )  # fmt: skip
+    member.init_vm("v1", "--device=root,size.state=512MiB")
     member.client("storage", "volume", "create", "local", "data", "--type", "block", "size=16MiB")
     member.client("storage", "volume", "attach", "local", "data", "v1", "data")
     member.client("start", "v1", timeout=120)

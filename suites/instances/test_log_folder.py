@@ -168,8 +168,7 @@ def test_in_use(members: Cluster, symptom: SymptomWatch) -> None:
 def test_virtual_machine(members: Cluster, symptom: SymptomWatch) -> None:
     """A day after ``cluster enable`` qemu.log and all else of a running virtual machine are still there."""
     member = enabled(members)
-    small = ["--config=limits.memory=256MiB", "--config=security.secureboot=false"]
-    member.client("init", "v1", "--empty", "--vm", *small)
+    member.init_vm("v1")
     member.client("start", "v1", timeout=60)
     files = age(member, "v1")
     wait_for_expiry(member)

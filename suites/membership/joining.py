@@ -30,14 +30,14 @@ def make_cluster(members: Cluster) -> tuple[Member, Member]:
     return first, joiner
 
 
-def seed(joiner: Member, **more: str) -> str:
+def seed(joiner: Member, source: str = SOURCE, **more: str) -> str:
     """Return the preseed with which ``joiner`` joins; ``more`` are keys of its cluster section."""
-    source = {"entity": "storage-pool", "name": "data", "key": "source", "value": SOURCE}
+    key = {"entity": "storage-pool", "name": "data", "key": "source", "value": source}
     cluster = {
         "enabled": True,
         "server_name": joiner.name,
         "server_address": f"{joiner.address}:{PORT}",
-        "member_config": [source],
+        "member_config": [key],
     }
     return json.dumps({"cluster": cluster | more})
 

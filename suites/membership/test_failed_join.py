@@ -13,7 +13,8 @@ or to let rm stay on one filesystem.
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch
+from fixtures import Ceph, Cluster, Member, SymptomWatch
+from suites.membership import cephfs
 from suites.membership.joining import (
     check_clean_up,
     check_data_kept,
@@ -21,6 +22,8 @@ from suites.membership.joining import (
     check_nothing_mounted,
     join,
     make_cluster,
+    mounted,
+    remove_state,
     remove_with_data,
     seed,
 )
@@ -90,3 +93,36 @@ def test_one_file_system(members: Cluster, symptom: SymptomWatch) -> None:
     joiner = fail_by_version(members)
     remove_with_data(joiner, "rm -rf --one-file-system {state}")
     check_clean_up(members, joiner, symptom)
+
+
+@pytest.mark.requires("cephfs")
+def test_cephfs_left_mounted(members: Cluster, ceph: Ceph, symptom: SymptomWatch) -> None:  # noqa: ARG001
+    """The report to the letter: the pool is CephFS, the join fails, and the service is stopped."""
+    joiner = cephfs.fail_by_version(members)
+    joiner.daemon.stop()
+    with symptom("nothing of the cluster's pools is mounted"):
+        left = mounted(joiner)
+        assert not left, f"the failed join left mounted: {', '.join(left)}"
+
+
+@pytest.mark.requires("cephfs")
+def test_cephfs_state_removed(members: Cluster, ceph: Ceph, symptom: SymptomWatch) -> None:  # noqa: ARG001
+    """After a failed join the state folder is removed; the pool holds a file of another project."""
+    joiner = cephfs.fail_by_version(members)
+    remove_state(joiner, f"rm -rf {joiner.facts.state_dir}")
+    with symptom("what another project has stored in the pool is still there"):
+        cephfs.check_data_kept(members)
+
+
+@pytest.mark.role("workaround")
+@pytest.mark.requires("cephfs")
+def test_cephfs_unmounted_first(members: Cluster, ceph: Ceph, symptom: SymptomWatch) -> None:  # noqa: ARG001
+    """The pool is unmounted before the state folder is removed; a second join works."""
+    joiner = cephfs.fail_by_version(members)
+    state = joiner.facts.state_dir
+    remove_state(joiner, f"umount {state}/storage-pools/*; rm -rf --one-file-system {state}")
+    with symptom("what another project has stored in the pool is still there"):
+        cephfs.check_data_kept(members)
+    with symptom("the joiner can join"):
+        cephfs.check_joins(members, joiner)
+        cephfs.check_data_kept(members)

@@ -15,6 +15,7 @@ import pytest
 from fixtures import (
     TINY_IMAGE,
     ApiError,
+    Ceph,
     Cluster,
     CommandError,
     CommandTimeoutError,
@@ -31,20 +32,20 @@ SOURCE = "/srv/other"
 def use_other_pool(cluster: Cluster, driver: str) -> Member:
     """c1 runs on the pool "local"; the pool "other", with storage of its own, is in use by c2.
 
-    The storage is a filesystem that the pool is a folder of (driver dir), or a file behind a loop device
-    (driver btrfs).
+    The storage is a filesystem that the pool is a folder of (driver dir), a file behind a loop device
+    (driver btrfs), or a pool of the fixture ``ceph``.
     """
     first = cluster.members[0]
-    own = {"dir": [f"source={SOURCE}"], "btrfs": ["size=256MiB"]}[driver]
+    own = {"dir": [f"source={SOURCE}"], "btrfs": ["size=256MiB"], "ceph": ["source=rbd-pool"]}[driver]
     for member in cluster.members:
         if driver == "dir":
             member.run(f"mkdir {SOURCE} && mount -t tmpfs tmpfs {SOURCE}", check=True)
         first.client("storage", "create", "other", driver, *own, "--target", member.name)
-    first.client("storage", "create", "other", driver)
+    first.client("storage", "create", "other", driver, timeout=60)
     first.client("image", "import", TINY_IMAGE, "--alias", "tiny")
     first.client("launch", "tiny", "c1", "--target", first.name)
     stay = ["--config", "cluster.evacuate=stop"]
-    first.client("init", "tiny", "c2", "--storage", "other", "--target", first.name, *stay)
+    first.client("init", "tiny", "c2", "--storage", "other", "--target", first.name, *stay, timeout=60)
     assert state(cluster) == [first.name, "Running"]
     return first
 
@@ -97,10 +98,14 @@ def check_lives_on(cluster: Cluster) -> None:
 
 
 def delete_other_pool(cluster: Cluster) -> None:
-    """The other pool is deleted, and its storage goes."""
+    """The other pool is deleted."""
     first = cluster.members[0]
     first.client("delete", "c2")
-    first.client("storage", "delete", "other")
+    first.client("storage", "delete", "other", timeout=60)
+
+
+def take_backends(cluster: Cluster) -> None:
+    """The storage of the pool goes away on every member."""
     for member in cluster.members:
         take_backend(member)
 
@@ -109,6 +114,7 @@ def test_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
     """The other pool was used and is deleted; then its filesystem goes."""
     use_other_pool(cluster, "dir")
     delete_other_pool(cluster)
+    take_backends(cluster)
     with symptom("an instance on another pool lives on"):
         check_lives_on(cluster)
 
@@ -126,6 +132,7 @@ def test_loop_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
     """The same with a pool on a loop device."""
     use_other_pool(cluster, "btrfs")
     delete_other_pool(cluster)
+    take_backends(cluster)
     with symptom("an instance on another pool lives on"):
         check_lives_on(cluster)
 
@@ -148,6 +155,25 @@ def test_restarted_without_backend(cluster: Cluster, symptom: SymptomWatch) -> N
     with symptom("the daemon starts, and an instance on another pool lives on"):
         first.daemon.wait_ready()
         cluster.wait_online()
+        check_lives_on(cluster)
+
+
+@pytest.mark.requires("ceph-rbd")
+def test_ceph_pool_deleted(cluster: Cluster, ceph: Ceph, symptom: SymptomWatch) -> None:
+    """The same with a pool on Ceph, which is stopped."""
+    use_other_pool(cluster, "ceph")
+    delete_other_pool(cluster)
+    ceph.stop()
+    with symptom("an instance on another pool lives on"):
+        check_lives_on(cluster)
+
+
+@pytest.mark.requires("ceph-rbd")
+def test_ceph_pool_without_backend(cluster: Cluster, ceph: Ceph, symptom: SymptomWatch) -> None:
+    """The pool on Ceph and its instance are still there when Ceph goes down."""
+    use_other_pool(cluster, "ceph")
+    ceph.stop()
+    with symptom("an instance on another pool lives on"):
         check_lives_on(cluster)
 
 

@@ -1,0 +1,236 @@
+"""Golden clusters: members that were booted, and joined, once, and go on from there for every scenario.
+
+Booting a machine takes minutes where its processor is emulated, going on from its saved memory takes seconds.
+A golden cluster belongs to one image, number of members and version of QEMU; it is thrown away when one of
+them changes, and when it does not come back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from lab import acceleration, cloud_init, preseeds, qemu, state
+from lab.client import make_certificate
+from lab.cluster import Cluster
+from lab.errors import LabError
+from lab.host import Host
+from lab.image import Image
+from lab.transcript import Transcript
+from lab.vm import VirtualMachine, VirtualMachines, disk_of
+
+# Counts up when what is saved here changes its form.
+FORM = 1
+# Bytes that one member takes at most, memory and disks.
+SPACE = qemu.MEMORY * (1 << 20) + (1 << 30)
+ONLINE = 60.0
+DROP_CACHES = "sync; echo 3 > /proc/sys/vm/drop_caches"
+_WHOLE = "golden.json"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """``count`` members of ``image``, saved as booted machines, or as a cluster where they are ``formed``."""
+
+    image: Image
+    count: int
+    formed: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return place() / self._identity()
+
+    def cluster(self, host: Host, transcript: Transcript) -> Cluster:
+        """Return the cluster that ``restore`` brings back, without members yet; it has to be saved by then."""
+        return Cluster(
+            host,
+            transcript,
+            VirtualMachines(host.run, self.folder / "keys"),
+            certificates=(make_certificate(self.folder), self.folder / "server.crt"),
+        )
+
+    def is_saved(self) -> bool:
+        """Say whether it can be restored."""
+        try:
+            sizes: dict[str, int] = json.loads((self.folder / _WHOLE).read_text())["sizes"]
+            return all((self.folder / name).stat().st_size == size for name, size in sizes.items())
+        except (OSError, ValueError, LookupError):
+            return False
+
+    def ensure(self, host: Host, transcript: Transcript, failed: Callable[[Cluster], None]) -> float:
+        """Boot, form and save it where it is missing; return the seconds that took.
+
+        ``failed`` is given the cluster when that fails, before it is removed. Raises LabError.
+        """
+        began = time.monotonic()
+        with state.lock(f"golden-{self._identity()}"):
+            if not self.is_saved():
+                _prune(self)
+                self._build(host, transcript, failed)
+        return time.monotonic() - began
+
+    def restore(self, cluster: Cluster) -> None:
+        """Let the members of ``cluster`` go on from here. Raises LabError where they do not come back."""
+        began = time.monotonic()
+        with cluster.transcript.step("lab", "host", f"restore {self}"):
+            machines = [
+                (member.machine, self.folder / member.name)
+                for member in cluster.add_members([self.image] * self.count)
+                if isinstance(member.machine, VirtualMachine)
+            ]
+            with ThreadPoolExecutor(self.count) as pool:
+                list(pool.map(lambda one: one[0].go_on(one[1]), machines))
+            if self.formed:
+                cluster.expect_online(ONLINE)
+                cluster.formed = True
+        cluster.phases["members"] += time.monotonic() - began
+
+    def discard(self) -> None:
+        """Throw it away."""
+        with state.lock(f"golden-{self._identity()}"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __str__(self) -> str:
+        """Say in a few words what it is."""
+        kind = "cluster" if self.formed else "machines"
+        return f"golden {kind} of {self.count} with {self.image.build.name}"
+
+    def _identity(self) -> str:
+        disk = disk_of(self.image).rootfs.stat()
+        parts = {
+            "form": FORM,
+            "image": [self.image.digest, disk.st_size, disk.st_mtime_ns],
+            "qemu": [acceleration.version(), acceleration.chosen(disk_of(self.image))],
+            "machine": [qemu.MEMORY, qemu.CPUS],
+            "seeds": [_content(cloud_init.TEMPLATES), _content(Path(preseeds.__file__).parent)],
+            "count": self.count,
+            "formed": self.formed,
+        }
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def _build(self, host: Host, transcript: Transcript, failed: Callable[[Cluster], None]) -> None:
+        partial = self.folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True, mode=0o700)
+        began = time.monotonic()
+        substrate = VirtualMachines(host.run, partial / "keys")
+        cluster = Cluster(
+            host, transcript, substrate, certificates=(make_certificate(partial), partial / "server.crt")
+        )
+        try:
+            with transcript.step("lab", "host", f"build {self}"):
+                cluster.make_members([self.image] * self.count)
+                if self.formed:
+                    cluster.form()
+                self._save(cluster, partial)
+            sizes = {
+                str(path.relative_to(partial)): path.stat().st_size
+                for path in sorted(partial.rglob("*"))
+                if path.is_file()
+            }
+            known = {
+                "what": str(self),
+                "image": self.image.digest,
+                "sizes": sizes,
+                "seconds": round(time.monotonic() - began, 1),
+            }
+            (partial / _WHOLE).write_text(json.dumps(known, indent=1))
+            shutil.rmtree(self.folder, ignore_errors=True)
+            partial.rename(self.folder)
+        except OSError as error:
+            failed(cluster)
+            raise LabError(f"{self} could not be saved below {place()}: {error.strerror or error}") from error
+        except BaseException:
+            failed(cluster)
+            raise
+        finally:
+            cluster.destroy()
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _save(self, cluster: Cluster, into: Path) -> None:
+        free = shutil.disk_usage(into).free
+        if free < self.count * SPACE:
+            raise LabError(
+                f"{self} cannot be saved: {free >> 20} MiB are free below {place()} and it may take "
+                f"{self.count * SPACE >> 20}; make room there or set LAB_DIR"
+            )
+        for member in cluster.members:
+            member.run(DROP_CACHES, check=True)
+        machines = [m.machine for m in cluster.members if isinstance(m.machine, VirtualMachine)]
+        with ThreadPoolExecutor(self.count) as pool:
+            # All stand still before the first one is written: none is to miss another one's heartbeat.
+            list(pool.map(VirtualMachine.pause, machines))
+            names = [into / member.name for member in cluster.members]
+            list(pool.map(VirtualMachine.save, machines, names))
+
+
+def place() -> Path:
+    """Return where golden clusters are kept."""
+    return state.folder() / "golden"
+
+
+@contextlib.contextmanager
+def members(
+    host: Host,
+    transcript: Transcript,
+    image: Image,
+    count: int,
+    *,
+    formed: bool,
+    failed: Callable[[Cluster], None],
+) -> Iterator[Cluster]:
+    """Yield a cluster of ``count`` machines with ``image``, joined where they are to be ``formed``.
+
+    One that does not come back from its saved state is saved anew, once. ``failed`` is given a cluster that
+    could not be made, before it is removed. Raises LabError.
+    """
+    golden = Golden(image, count, formed)
+    for last in (False, True):
+        golden.ensure(host, transcript, failed)
+        cluster = golden.cluster(host, transcript)
+        try:
+            golden.restore(cluster)
+            break
+        except LabError as error:
+            failed(cluster)
+            cluster.destroy()
+            golden.discard()
+            if last:
+                raise
+            transcript.note("lab", "host", f"{golden} did not come back and is made anew", reason=str(error))
+        except BaseException:
+            cluster.destroy()
+            raise
+    yield cluster
+
+
+def _prune(wanted: Golden) -> None:
+    """Remove what ``wanted`` takes the place of, what is of images that are gone, and what is unfinished."""
+    images = {path.name for path in (state.folder() / "images").glob("*")}
+    for folder in place().glob("*"):
+        try:
+            known = json.loads((folder / _WHOLE).read_text())
+            outdated = known["what"] == str(wanted) or known["image"] not in images
+        except (OSError, ValueError, LookupError):
+            outdated = True
+        if outdated and folder.stem != wanted.folder.name:
+            # One that is being made, or gone on from, by another process is left to it.
+            with contextlib.suppress(Timeout), state.lock(f"golden-{folder.stem}").acquire(timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _content(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.yaml")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
