@@ -48,7 +48,7 @@ def chosen(image: RootfsImage) -> str:
 def version() -> str:
     """Return what QEMU says of its version. Raises LabError where it is missing."""
     if missing := qemu.missing_tools():
-        raise LabError(f"virtual machines need {', '.join(missing)}; run lab/bootstrap")
+        raise LabError(f"virtual machines need {', '.join(missing)}; run lab/bootstrap --vm")
     done = subprocess.run([qemu.BINARY, "--version"], capture_output=True, text=True, timeout=20, check=False)
     return done.stdout.partition("\n")[0].removeprefix("QEMU emulator version ").strip()
 

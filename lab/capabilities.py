@@ -57,7 +57,7 @@ def missing(names: tuple[str, ...], substrate: str) -> str | None:
         if substrate not in capability.substrates:
             return f"{name}: {capability.why_not}"
         if absent := [tool for tool in capability.tools if shutil.which(tool) is None]:
-            return f"{name}: {', '.join(absent)} is not installed; run lab/bootstrap"
+            return f"{name}: {', '.join(absent)} is not installed; run lab/bootstrap --vm"
     return None
 
 

@@ -57,7 +57,7 @@ def why_not() -> str | None:
     if platform.machine() != "x86_64":
         return f"virtual machines are made for x86_64, this is {platform.machine()}"
     if missing := qemu.missing_tools():
-        return f"{', '.join(missing)} is not installed; run lab/bootstrap"
+        return f"{', '.join(missing)} is not installed; run lab/bootstrap --vm"
     return None
 
 

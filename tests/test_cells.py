@@ -9,7 +9,7 @@ import pytest
 
 from fixtures import clusters as cluster_fixtures
 from fixtures.cells import slug
-from lab import cluster as clusters
+from lab import container as containers
 from lab.cluster import Cluster
 from lab.errors import LabError
 from tests.fakes import (
@@ -338,7 +338,7 @@ def cells_if_any(checkout) -> list[dict]:
 
 
 def test_members_that_cannot_be_made_block_the_cell_and_are_removed(checkout, machines, monkeypatch):
-    plain = clusters.Container
+    plain = containers.Container
 
     def machine(*args):
         made = plain(*args)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lab import cluster as clusters
+from lab import container as containers
 from lab import waiting
 from lab.api import Api, ApiError
 from lab.cluster import Cluster
@@ -118,7 +119,7 @@ def formed(cluster: Cluster, count: int = 3) -> Cluster:
 
 def test_members_are_made_and_booted_at_once(cluster, monkeypatch):
     together = threading.Barrier(3)
-    plain = clusters.Container
+    plain = containers.Container
 
     def machine(*args):
         made = plain(*args)
@@ -149,7 +150,7 @@ def test_names_carry_the_run_and_differ_between_clusters(cluster, host):
 
 
 def test_a_member_that_cannot_be_made_leaves_nothing_behind(cluster, monkeypatch):
-    plain = clusters.Container
+    plain = containers.Container
 
     def machine(host, name, image):
         made = plain(host, name, image)
