@@ -33,7 +33,7 @@ from reports.verdicts import Observation, Verdict
 DATA = "matrix.json"
 STALE_DAYS = 14
 
-_NEWS = 8  # issues on builds that the front page tells of by name, of each kind
+_NEWS = 6  # issues on builds that the front page tells of by name, of each kind
 _RUNS = 20  # runs that it lists
 _TRAIL = 20  # results of a cell that its pages list
 
@@ -123,13 +123,15 @@ class Site:
             changed=[one for one in met if one.meeting.was],
             unsteady=any(one.meeting.flips for one in met),
             shown=_NEWS,
+            tested=sum(bool(matrix.cells[row.id]) for row in matrix.rows),
             summaries=self.history.summaries(_RUNS) if self.history else [],
             size=self.history.size() if self.history else (0, 0),
             products=[
                 (one, NAMES.get(one, one)) for one in _unique(c.build.product for c in matrix.columns)
             ],
             areas=[
-                (one, one or "not in the ledger") for one in sorted({row.area for row in matrix.rows})
+                (one or "-", one or "not in the ledger")
+                for one in sorted({row.area for row in matrix.rows})
             ],
             substrates=[
                 (one, one) for one in sorted({n for one in met for n in one.meeting.by_substrate})

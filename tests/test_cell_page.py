@@ -273,7 +273,17 @@ def test_hostile_content_stays_text(shown, text):
     page_ = shown(one, steps=hostile, files={"symptom.txt": raw + b"\xff\x00\n", "m1/<b>&\x80.log": b""})
     assert {tag for tag, _ in page_.tags} <= TAGS
     allowed = {"href", "class", "id", "style", "content", "name", "type", "checked", "download", "rel"}
-    allowed |= {"charset", "http-equiv", "lang", "role", "tabindex", "data-stale-days", "datetime", "title"}
+    allowed |= {
+        "charset",
+        "http-equiv",
+        "lang",
+        "role",
+        "tabindex",
+        "data-stale-days",
+        "datetime",
+        "title",
+    }
+    allowed |= {"hidden", "data-copies"}
     allowed |= {"viewBox".lower(), "width", "height", "rx", "d", "reversed"}
     for _, attributes in page_.tags:
         assert {key for key in attributes if not key.startswith("aria-")} <= allowed

@@ -143,7 +143,7 @@ def test_an_issue_is_told_with_ranges_and_what_proves_them(out):
         "Incus 6.0 from the beginning, fixed in 6.0.2 Fixed in 6.0.2: shown by runs; upstream says 6.0.1.",
         "No run saw a build before it with the symptom; correct on Incus 6.0.4 (2 results, last in run second)",
         "Incus 7.0 not affected read in upstream's code",
-        "7.0.2: correct (2 results)",
+        "7.0.2: correct (2 results, last in run second)",
         "Workaround Stop all members, set api_extensions",
         "LXD 5.0.2 ● reproduced 5.0.2-5+deb12u6",
         "workaround, container, expected not-affected",

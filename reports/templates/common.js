@@ -13,3 +13,19 @@ for (const time of document.querySelectorAll("time.age")) {
     time.after(" ", mark);
   }
 }
+
+// Where the browser lets a page copy, a command has a button for it.
+for (const button of document.querySelectorAll("[data-copies]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const source = document.getElementById(button.dataset.copies);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      window.getSelection().selectAllChildren(source);
+      button.textContent = "Selected";
+    }
+  });
+}

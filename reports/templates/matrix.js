@@ -7,6 +7,8 @@ const reset = document.getElementById("reset");
 const rows = [...document.querySelectorAll("tr.issue")];
 const columns = [...document.querySelectorAll(".matrix [data-product]")];
 filters.hidden = false;
+// On a phone the filters would push away what they are for.
+if (window.matchMedia("(max-width: 46rem)").matches) document.getElementById("more").open = false;
 
 function chosen() {
   const groups = {};
