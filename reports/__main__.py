@@ -1,4 +1,4 @@
-"""The command line: ``python -m reports matrix | site | diff | gate | merge | export``."""
+"""The command line: ``python -m reports matrix | site | diff | gate | merge | export | steady``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reports.join import JoinError, join
 from reports.junit import junit as make_junit
 from reports.ledger import LedgerError, load_ledger
 from reports.matrix import build_matrix
-from reports.merge import MergeError, results_in
+from reports.merge import MergeError, collect, results_in
 from reports.merge import export as export_history
 from reports.merge import merge as merge_results
 from reports.policy import DEFAULT, PolicyError, load_policy
@@ -28,6 +28,7 @@ from reports.qualification import QualificationError, of_build, qualify
 from reports.results import FILENAME, Cell, read
 from reports.sarif import sarif as make_sarif
 from reports.site import STALE_DAYS, comparison_page
+from reports.steady import TIMES, steadiness
 from reports.summary import summary as make_summary
 from reports.terminal import terminal
 from reports.text import one_line
@@ -182,10 +183,7 @@ def merge(
     """Join the results of many runs and machines in the history: each once, in whatever order."""
     with _told():
         merged = merge_results(sources, history)
-    for problem in merged.problems[:_PROBLEMS]:
-        typer.echo(f"problem: {one_line(problem)}", err=True)
-    if (more := len(merged.problems) - _PROBLEMS) > 0:
-        typer.echo(f"problem: and {more} more like these", err=True)
+    _tell(merged.problems)
     files = f"{merged.files} file{'' if merged.files == 1 else 's'}"
     struck = f", {merged.struck} left out as a fault struck their clusters" if merged.struck else ""
     typer.echo(
@@ -218,6 +216,32 @@ def export(
     except OSError as error:
         _refuse(f'cannot write "{out}": {error.strerror}; name another file with --out')
     typer.echo(f"{out}: {count} results")
+
+
+@app.command()
+def steady(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Run folders, folders with such in them, files of results.")
+    ],
+    times: Annotated[int, typer.Option("--times", min=2, help="How many runs in a row.")] = TIMES,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Name the steady cells, too.")] = False,
+) -> None:
+    """Say whether each cell gave one verdict in its last runs: exit 0 if so, 1 if not or results are missing."""
+    with _told():
+        cells, problems = collect(sources)
+    _tell(problems)
+    found = steadiness(cells, times)
+    for line in found.lines(every=every):
+        typer.echo(line)
+    raise typer.Exit(0 if found.steady and not problems else 1)
+
+
+def _tell(problems: list[str]) -> None:
+    for problem in problems[:_PROBLEMS]:
+        typer.echo(f"problem: {one_line(problem)}", err=True)
+    if (more := len(problems) - _PROBLEMS) > 0:
+        typer.echo(f"problem: and {more} more like these", err=True)
 
 
 def _publish(run: Path, history: Path | None = None) -> None:

@@ -55,6 +55,16 @@ def merge(sources: Iterable[Path], history: Path) -> Merged:
     )
 
 
+def collect(sources: Iterable[Path]) -> tuple[list[Cell], list[str]]:
+    """Return the results of ``sources``, which are as for ``merge``, and what could not be read of them.
+
+    The same result comes once. Raises MergeError where a source is none or cannot be read.
+    """
+    reading = _Reading(results_in(sources))
+    cells = {cell.line(): cell for cell in reading}
+    return list(cells.values()), reading.problems
+
+
 def export(history: Path, path: Path) -> int:
     """Write all results of ``history`` to ``path``, one JSON line each, and return how many.
 

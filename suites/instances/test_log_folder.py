@@ -23,6 +23,7 @@ PERIOD = 5  # seconds, instead of a day
 # Folders of unknown instances are removed after 24 hours, log files of known ones after 48.
 AGE = "36 hours ago"
 UNKNOWN = "zz-of-no-instance"
+UNKNOWN_BEFORE = "aa-of-no-instance"
 BEFORE = "a line from before"
 
 
@@ -78,25 +79,29 @@ def log_files(member: Member, instance: str = "c1") -> set[str]:
     return set(member.run(f"find {folder_of(member, instance)} -type f").stdout.split())
 
 
-def age(member: Member, instance: str = "c1", when: str = AGE) -> set[str]:
-    """Give the log folder and its files the times they would have on a quiet instance; return the files."""
+def age(member: Member, instance: str = "c1", when: str = AGE, within: str = "") -> set[str]:
+    """Give the log folder and its files the times they would have on a quiet instance; return the files.
+
+    ``within`` is where else than at its own path the folder is to be had.
+    """
     # Listed first: the expiry may come at any time after.
     files = log_files(member, instance)
     assert files, f"{instance} has no log files to begin with"
-    member.run(f"find {folder_of(member, instance)} -exec touch --date '{when}' {{}} +", check=True)
+    place = within or folder_of(member, instance)
+    member.run(f"find {place} -exec touch --date '{when}' {{}} +", check=True)
     return files
 
 
-def leave_unknown_folder(member: Member, when: str = AGE) -> str:
+def leave_unknown_folder(member: Member, when: str = AGE, name: str = UNKNOWN) -> str:
     """Make the folder that the expiry is right to remove, behind all others; return its path."""
-    unknown = folder_of(member, UNKNOWN)
+    unknown = folder_of(member, name)
     member.run(f"mkdir {unknown} && touch --date '{when}' {unknown}", check=True)
     return unknown
 
 
-def wait_for_expiry(member: Member) -> None:
-    """Wait until the log expiry has run over everything."""
-    unknown = leave_unknown_folder(member)
+def wait_for_expiry(member: Member, name: str = UNKNOWN) -> None:
+    """Wait until the log expiry has run over everything up to ``name``."""
+    unknown = leave_unknown_folder(member, name=name)
     eventually(
         lambda: not member.run(["test", "-e", unknown]).ok,
         within=6 * PERIOD,
@@ -108,8 +113,18 @@ def check_kept(member: Member, files: set[str], instance: str = "c1") -> None:
     """The instance runs and its log files are there."""
     # Before the product is asked anything: when it is, it makes the folder again, empty.
     kept = files & log_files(member, instance)
+    check_runs(member, instance)
+    check_none_gone(files, kept, instance)
+
+
+def check_runs(member: Member, instance: str = "c1") -> None:
+    """The product says that the instance runs."""
     state = member.client("list", instance, "--format=csv", "--columns=s").stdout.strip()
     assert state == "RUNNING", f"{instance} is {state}"
+
+
+def check_none_gone(files: set[str], kept: set[str], instance: str = "c1") -> None:
+    """All log files that a running instance had are still there."""
     assert kept, f"every log file of running instance {instance} is gone: {', '.join(sorted(files))}"
     assert kept == files, f"some log files of {instance} are gone: {', '.join(sorted(files - kept))}"
 
@@ -211,6 +226,28 @@ def test_touched(members: Cluster, symptom: SymptomWatch) -> None:
     wait_for_expiry(member)
     with symptom("the log files of the running container are kept"):
         check_kept(member, files)
+
+
+@pytest.mark.members(1)
+@pytest.mark.role("workaround")
+def test_read_only(members: Cluster, symptom: SymptomWatch) -> None:
+    """The third documented way out: make the log folder read-only, here by a mount over it.
+
+    A container pays for it: its state is ERROR until its folder can be written to again.
+    """
+    member = enabled(members)
+    folder, beneath = folder_of(member, "c1"), "/mnt/c1"
+    member.run(f"mkdir {beneath} && mount --bind {folder} {beneath}", check=True)
+    member.run(f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}", check=True)
+    files = age(member, within=beneath)
+    # The expiry ends where it is refused, so nothing behind c1 would show that it has run. Its second time
+    # begins when the first is over.
+    wait_for_expiry(member, UNKNOWN_BEFORE)
+    wait_for_expiry(member, UNKNOWN_BEFORE)
+    with symptom("the log files of the running container are kept"):
+        check_none_gone(files, files & log_files(member))
+    member.run(f"find {beneath} -exec touch {{}} + && umount {folder}", check=True)
+    check_runs(member)
 
 
 @pytest.mark.soak
