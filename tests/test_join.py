@@ -8,17 +8,15 @@ import random
 import pytest
 from typer.testing import CliRunner
 
-from builds import Expectation
 from reports import plan as plans
 from reports.__main__ import app
-from reports.choice import Candidate
 from reports.join import JoinError, join
 from reports.ledger import load_ledger
-from reports.plan import make_plan
 from reports.publish import publish
-from reports.results import PLAN, Cell, read
+from reports.results import read
 from reports.verdicts import Verdict
 from tests.samples import sample_run, write_ledger, write_run
+from tests.shards import name, write_shards
 
 
 @pytest.fixture
@@ -29,42 +27,6 @@ def ledger(tmp_path):
 @pytest.fixture
 def cells(ledger):
     return sample_run(ledger)
-
-
-def name(cell: Cell) -> str:
-    return f"{cell.scenario}[{cell.build.name}]"
-
-
-def candidate(cell: Cell) -> Candidate:
-    return Candidate(name(cell), cell.key, cell.build, Expectation.UNKNOWN, cell.seconds, None, 0)
-
-
-def write_shards(folder, cells, count, **changes):
-    """Write ``cells`` as ``count`` shards that were run; return their folders."""
-    shares = [cells[index::count] for index in range(count)]
-    names = [[name(cell) for cell in share] for share in shares]
-    folders = []
-    for index, share in enumerate(shares, start=1):
-        run = f"run-{index}"
-        mine = [cell.model_copy(update={"run": run, **changes.get(run, {})}) for cell in share]
-        path = write_run(folder / run, mine)
-        plan = make_plan(
-            [candidate(cell) for cell in cells],
-            {name(cell): "last time" for cell in cells},
-            [],
-            names,
-            index=index,
-            workers=1,
-            results=0,
-        )
-        plans.write(path, plan)
-        (path / PLAN).write_text("".join(f"{one}\n" for one in names[index - 1]))
-        for cell in mine:
-            if cell.evidence:
-                (path / cell.evidence).mkdir(parents=True)
-                (path / cell.evidence / "transcript.jsonl").write_text(f"{name(cell)}\n")
-        folders.append(path)
-    return folders
 
 
 def verdicts(matrix):
