@@ -45,7 +45,8 @@ class Candidate:
     """A cell that might run: ``name`` is pytest's; ``seconds`` is how long it is expected to take.
 
     ``past`` is its newest result, ``flips`` counts its changes, and ``age`` is how many days that
-    result is older than the newest of all cells.
+    result is older than the newest of all cells. ``runs`` says whether there is anything to run: the
+    issue concerns the product, and the lab offers what the scenario needs.
     """
 
     name: str
@@ -56,12 +57,13 @@ class Candidate:
     past: Past | None
     flips: int
     age: float = 0.0
+    runs: bool = True
 
     @property
     def why(self) -> Why:
         """What makes it worth running."""
         if self.past is None:
-            return Why.SILENT if self.expectation is Expectation.NOT_APPLICABLE else Why.NEVER
+            return Why.NEVER if self.runs else Why.SILENT
         if not self.past.verdict.expected:
             return Why.UNEXPECTED
         if self.flips:
@@ -93,7 +95,7 @@ class Estimate(NamedTuple):
     basis: str
 
 
-# Of a cell that the ledger says is not applicable.
+# Of a cell that does not concern the product, or that the lab cannot carry.
 NOTHING = Estimate(0.0, "nothing to run")
 
 

@@ -52,11 +52,11 @@ class Planned(_Part):
 
 
 class PlannedBuild(_Part):
-    """A build that cells need, and whether it is there: its image was made, or its cluster runs."""
+    """A build that cells need; ``missing`` says for which substrates its image has to be made first."""
 
     name: str
     version: str
-    ready: bool
+    missing: tuple[str, ...]
 
 
 class Shard(_Part):
@@ -156,7 +156,8 @@ class Plan(_Part):
         for build in self.builds:
             mine = [one for one in self.cells if one.build == build.name]
             substrates = ", ".join(sorted({one.substrate for one in mine})) or "only changed from or to"
-            image = f"ready: {build.version}" if build.ready else "has to be baked first, which takes longer"
+            to_bake = f"to be baked first, which takes longer: {', '.join(build.missing)}"
+            image = to_bake if build.missing else f"ready: {build.version}"
             time = _time(sum(one.seconds for one in mine))
             yield f"  {build.name:{width}}  {len(mine):4} cells  {time:>8}  {substrates}; {image}"
 

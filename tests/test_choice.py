@@ -36,13 +36,14 @@ def candidate(
     verdict=None,
     flips=0,
     age=0.0,
+    runs=True,
 ):
     identity = key(issue, scenario, build, role)
     past = verdict and Past(
         "r", scenario, role, build.product, build.version, START, OBSERVED[verdict], verdict
     )
     name = f"{issue}/{scenario}[{build.name}]"
-    return Candidate(name, identity, build, expectation, seconds, past, flips, age)
+    return Candidate(name, identity, build, expectation, seconds, past, flips, age, runs)
 
 
 def choose(cells, budget):
@@ -102,7 +103,7 @@ def test_every_issue_has_a_turn_before_one_has_two(cells):
     ("facts", "why"),
     [
         ({}, Why.NEVER),
-        ({"expectation": Expectation.NOT_APPLICABLE}, Why.SILENT),
+        ({"runs": False}, Why.SILENT),
         ({"verdict": Verdict.REPRODUCED}, Why.KNOWN),
         ({"verdict": Verdict.REPRODUCED, "age": STALE}, Why.KNOWN),
         ({"verdict": Verdict.REPRODUCED, "age": STALE + 0.1}, Why.STALE),

@@ -264,7 +264,7 @@ def plan_of(seconds, count=1, builds=("lxd@5.0.2",)) -> Plan:
         workers=1,
         shard=None,
         results=0,
-        builds=[PlannedBuild(name=name, version="1", ready=False) for name in builds],
+        builds=[PlannedBuild(name=name, version="1", missing=("container",)) for name in builds],
         cells=planned,
         left_out=(),
     )

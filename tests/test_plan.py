@@ -214,7 +214,7 @@ def test_a_plan_runs_nothing_and_leaves_nothing(checkout, server, monkeypatch):
             "  ~  12.0 s  container  never run  suites/membership/test_name.py::test_it[[]incus@6.0.4[]]",
             "builds:",
             "  incus@6.0.4 *1 cells *12 s  container; ready: 6.0.4-1",
-            "  incus@7.5.1 *1 cells *12 s  container; has to be baked first*",
+            "  incus@7.5.1 *1 cells *12 s  container; to be baked first, which takes longer: container",
             "times: 0 cells as they took last time, 4 (~) as on other builds or by guess; *knows 0 cells",
             "plan: 4 cells, about 48 s",
         ]
