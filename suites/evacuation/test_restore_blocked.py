@@ -5,10 +5,10 @@ like that is refused when the machine starts. Evacuating only stopped it; ``clus
 at the first instance that did not start and left the member Evacuated. By design it still does. The fix
 is a way out, ``cluster restore --action=skip``, which brings the member back without its instances.
 
-Any instance that cannot start shows it, on any build: here a container whose device has gone while its
-member was evacuated. Both modes are tried, as an operator would; a build without the second one takes it
-for the default. That the product says which instance it failed to start, and that the member is then
-still Evacuated, proves that this instance is what blocks it.
+Any instance that cannot start shows it, on any build: here a container whose device, or a virtual machine
+whose volume, has gone while its member was evacuated. Both modes are tried, as an operator would; a build
+without the second one takes it for the default. That the product says which instance it failed to start,
+and that the member is then still Evacuated, proves that this instance is what blocks it.
 """
 
 import pytest
@@ -94,6 +94,54 @@ def test_container_that_can_start(cluster: Cluster, symptom: SymptomWatch) -> No
     member = evacuate_container(cluster)
     with symptom("the member comes back with its container"):
         check_back_with(cluster, member, "c1")
+
+
+def evacuate_vm(cluster: Cluster, content: str) -> Member:
+    """The member is evacuated, its one virtual machine v1 is stopped; v1 has a local volume of ``content``."""
+    member = cluster.members[0]
+    member.init_vm("v1", "--config=cluster.evacuate=stop", "--config=boot.host_shutdown_timeout=1")
+    member.client("storage", "volume", "create", "local", "data", f"--type={content}", "size=16MiB")
+    path = [] if content == "block" else ["/data"]
+    member.client("storage", "volume", "attach", "local", "data", "v1", "data", *path)
+    member.client("start", "v1", timeout=120)
+    evacuate(cluster, member, "v1")
+    return member
+
+
+def move_volume(member: Member, from_: str, to: str) -> None:
+    """Give the local volume's folder another name, as if its disk were gone, or its own name again."""
+    folder = f"{member.facts.state_dir}/storage-pools/local/custom"
+    member.run(["mv", f"{folder}/{from_}", f"{folder}/{to}"], check=True)
+
+
+@pytest.mark.requires("vm-instances")
+def test_vm_without_its_block_volume(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """A virtual machine cannot start, for its local block volume is gone; the member is restored."""
+    member = evacuate_vm(cluster, "block")
+    move_volume(member, "default_data", "away")
+    with symptom("the member comes back, though not its virtual machine"):
+        check_back_without(cluster, member, "v1")
+
+
+@pytest.mark.requires("vm-instances")
+def test_vm_without_its_filesystem_volume(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The same with a local filesystem volume."""
+    member = evacuate_vm(cluster, "filesystem")
+    move_volume(member, "default_data", "away")
+    with symptom("the member comes back, though not its virtual machine"):
+        check_back_without(cluster, member, "v1")
+
+
+@pytest.mark.role("workaround")
+@pytest.mark.requires("vm-instances")
+def test_vm_made_startable(cluster: Cluster, symptom: SymptomWatch) -> None:
+    """The default mode fails; the virtual machine gets its volume again; it works again."""
+    member = evacuate_vm(cluster, "block")
+    move_volume(member, "default_data", "away")
+    assert "Failed to start instance" in restore(cluster, member, "")
+    move_volume(member, "away", "default_data")
+    with symptom("the member comes back with its virtual machine"):
+        check_back_with(cluster, member, "v1")
 
 
 def evacuate_vm_with_local_volume(cluster: Cluster) -> Member:
