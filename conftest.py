@@ -4,6 +4,7 @@ pytest_plugins = [
     "fixtures.options",
     "fixtures.identity",
     "fixtures.selection",
+    "fixtures.substrates",
     "fixtures.cells",
     "fixtures.faults",
     "fixtures.soak",

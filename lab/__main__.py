@@ -68,16 +68,24 @@ def _host(lab_host: str | None) -> Iterator[Host]:
 
 
 @app.command("doctor")
-def show_doctor(lab_host: LabHost = None) -> None:
+def show_doctor(
+    lab_host: LabHost = None,
+    scenarios: Annotated[
+        bool, typer.Option("--scenarios", help="Also say what each scenario would run on, and why.")
+    ] = False,
+) -> None:
     """Say what this machine can run, what it cannot, and what would change that."""
     with _errors():
         findings = doctor.examine(lab_host)
+        carried = doctor.scenarios() if scenarios else ""
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
         table.add_row("ok" if finding.ok else "MISSING", finding.subject, finding.found)
         if finding.remedy:
             table.add_row("", "", f"-> {finding.remedy}")
     console.print(table, highlight=False)
+    if carried:
+        console.print(carried, highlight=False, markup=False, soft_wrap=True)
     if not all(finding.ok for finding in findings if finding.vital):
         raise typer.Exit(FAILED)
 
@@ -236,6 +244,9 @@ def bench(
     build: Annotated[str, typer.Option("--build", help="The build to measure with.")] = "incus@6.0.4",
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=50)] = 5,
     cold: Annotated[bool, typer.Option("--cold", help="Also bake all builds from nothing.")] = False,
+    machines: Annotated[
+        bool, typer.Option("--vm", help="Measure virtual machines and Ceph instead of containers.")
+    ] = False,
     lab_host: LabHost = None,
     mirror: Mirror = None,
 ) -> None:
@@ -244,7 +255,10 @@ def bench(
         everything = catalogue.load()
         entry = everything.get(build)
         with _host(lab_host) as host:
-            rows = benchmark.measure(host, entry, everything.builds, repeats, cold=cold, mirror=mirror)
+            if machines:
+                rows = benchmark.measure_machines(host, entry, repeats, mirror=mirror)
+            else:
+                rows = benchmark.measure(host, entry, everything.builds, repeats, cold=cold, mirror=mirror)
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "median", "lowest", "highest", "runs", "target"):
         table.add_column(heading, justify="left" if heading in ("what", "target") else "right")

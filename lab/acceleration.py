@@ -25,24 +25,40 @@ KVM = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+def known() -> str | None:
+    """Return what was found here last, without booting anything; None where nothing was tried yet."""
+    found = _read()
+    return next(iter(found.values()), None)
+
+
 def chosen(image: RootfsImage) -> str:
     """Return ``kvm`` or ``tcg`` (QEMU's name for emulation), whichever boots the kernel of ``image``.
 
     What was found is kept until this machine or QEMU changes. Raises LabError where neither does.
     """
     key = _key(image)
-    path = state.folder() / "acceleration.json"
     with state.lock("acceleration"):
-        try:
-            known: dict[str, str] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            known = {}
-        if key not in known:
-            known = {key: _probe(image)}
-            partial = path.with_suffix(".part")
-            partial.write_text(json.dumps(known))
-            partial.replace(path)
-        return known[key]
+        found = _read()
+        if key not in found:
+            # Of another start of this machine, or another QEMU, nothing is known any more.
+            same = {k: v for k, v in found.items() if k.partition(":")[0] == key.partition(":")[0]}
+            found = {**same, key: _probe(image)}
+            partial = _path().with_suffix(".part")
+            partial.write_text(json.dumps(found))
+            partial.replace(_path())
+        return found[key]
+
+
+def _path() -> Path:
+    return state.folder() / "acceleration.json"
+
+
+def _read() -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(_path().read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def version() -> str:
@@ -55,7 +71,8 @@ def version() -> str:
 
 def _key(image: RootfsImage) -> str:
     boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-    return hashlib.sha256(f"{boot} {version()} {image.digest} {os.access(KVM, os.W_OK)}".encode()).hexdigest()
+    machine = hashlib.sha256(f"{boot} {version()} {os.access(KVM, os.W_OK)}".encode()).hexdigest()
+    return f"{machine}:{image.digest}"
 
 
 def _probe(image: RootfsImage) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from lab import bake, bare
+from lab import bake, bare, ceph, golden, vm
 from lab.catalogue import CatalogueBuild
 from lab.cluster import Cluster
 from lab.errors import LabError
@@ -18,6 +20,8 @@ from lab.image import Image
 from lab.transcript import Transcript
 
 MEMBERS = 3
+# Seconds to wait for a place for virtual machines.
+PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,44 @@ def measure(
     rows.append(_row("two clusters made at once by two workers", both, ""))
     rows.append(_ratio("two at once against one", both, alone, "1.6 x"))
     return rows
+
+
+def measure_machines(
+    host: Host, entry: CatalogueBuild, repeats: int, *, mirror: str | None = None
+) -> list[Row]:
+    """Measure virtual machines and Ceph: one golden cluster is built, and restored ``repeats`` times.
+
+    Raises LabError where a step fails.
+    """
+    quiet = Transcript()
+    image = bake.bake(entry, host, lambda *_: None, mirror=mirror)
+    saved = golden.Golden(bake.bake_vm(entry, image, lambda *_: None, mirror=mirror), MEMBERS, formed=True)
+    with vm.slot(PATIENCE):
+        saved.discard()
+        saved.ensure(host, quiet, lambda _: None)
+        took = saved.seconds()
+        restored = [_restore(host, saved) for _ in range(repeats)]
+    with tempfile.TemporaryDirectory(prefix="clusterproof-") as folder:
+        began = time.monotonic()
+        with ceph.running(host, quiet, Path(folder)):
+            healthy = time.monotonic() - began
+    what = f"{MEMBERS} machines of {entry.name}"
+    return [
+        _row(f"{what}: booted", [took["booted"]], ""),
+        _row(f"{what}: formed", [took["formed"]], ""),
+        _row(f"{what}: saved", [took["saved"]], ""),
+        _row(f"{what}: golden cluster built", [took["built"]], "120 s"),
+        _row(f"{what}: restored to all Online", restored, "6 s"),
+        _row("Ceph of one node: healthy", [healthy], "30 s"),
+    ]
+
+
+def _restore(host: Host, saved: golden.Golden) -> float:
+    cluster = saved.cluster(host, Transcript())
+    try:
+        return _seconds(lambda: saved.restore(cluster))
+    finally:
+        cluster.destroy()
 
 
 def make_once(host: Host, entry: CatalogueBuild) -> float:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import bake, catalogue, host, state
+from lab import acceleration, bake, catalogue, host, state, vm
 from lab.api import Api, ApiError
-from lab.capabilities import CAPABILITIES
+from lab.capabilities import CAPABILITIES, Capability, missing
 from lab.errors import LabError
 from lab.private import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
 from lab.rootfs import TOOLS
 from lab.transcript import Transcript
 
 BOOTSTRAP = "sudo lab/bootstrap"
+CHECKOUT = Path(__file__).parent.parent
 NEEDED_DISK = 8 << 30
 NEEDED_MEMORY = 4 << 30
 
@@ -46,14 +48,14 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield Finding("python", f"{sys.version.split()[0]}, {'root' if root else 'not root'}")
     lab_host = _lab_host(wanted, root=root)
     yield lab_host
-    missing = {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
+    absent = {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
     unbaked = [entry.name for entry in catalogue.load().builds if bake.baked(entry) is None]
     yield Finding(
         "baking",
-        "mmdebstrap and what it needs" if not missing else f"not installed: {', '.join(missing)}",
-        ok=not missing and root,
+        "mmdebstrap and what it needs" if not absent else f"not installed: {', '.join(absent)}",
+        ok=not absent and root,
         vital=bool(unbaked),
-        remedy=BOOTSTRAP if missing else "" if root else "run it as root (sudo)",
+        remedy=BOOTSTRAP if absent else "" if root else "run it as root (sudo)",
     )
     yield Finding(
         "images",
@@ -64,9 +66,10 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield _memory()
     yield _btrfs()
     yield _inotify(private=lab_host.found.startswith("a private"))
+    machines = _machines()
+    yield machines
     for name, capability in sorted(CAPABILITIES.items()):
-        offered = "container" in capability.substrates
-        yield Finding(name, "in containers" if offered else capability.why_not, ok=offered)
+        yield _capability(name, capability, machines)
     kept = [run.id for run in state.Run.known() if run.kept]
     dead = [run.id for run in state.Run.known() if not run.alive()]
     yield Finding(
@@ -75,6 +78,43 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield Finding(
         "dead runs", ", ".join(dead) or "none", remedy="python -m lab sweep" if dead else ""
     )
+
+
+def _machines() -> Finding:
+    """Look whether members can be virtual machines, and how fast they would be."""
+    subject = "virtual machines"
+    if reason := vm.why_not():
+        return Finding(subject, reason, ok=False, remedy=f"{BOOTSTRAP} --vm")
+    how = {
+        "kvm": "with KVM",
+        "tcg": "by software emulation: no machine boots with KVM here",
+        None: "with KVM or without, which the first machine will show",
+    }
+    return Finding(subject, f"QEMU {acceleration.version()}, {how[acceleration.known()]}")
+
+
+def _capability(name: str, capability: Capability, machines: Finding) -> Finding:
+    """Say what members have to be made of for a scenario that needs ``name``."""
+    if "container" in capability.substrates:
+        asked = "; a member is asked, and a virtual machine tried next" if capability.probe else ""
+        return Finding(name, f"in containers{asked}")
+    if not machines.ok:
+        return Finding(name, capability.why_not, ok=False, remedy=machines.remedy)
+    if reason := missing((name,), "vm"):
+        return Finding(name, reason, ok=False, remedy=f"{BOOTSTRAP} --vm")
+    return Finding(name, f"in virtual machines: {capability.why_not}")
+
+
+def scenarios() -> str:
+    """Return, for each scenario of the suites beside the lab, what it would run on here, and why.
+
+    Raises LabError where pytest cannot say.
+    """
+    argv = [sys.executable, "-m", "pytest", "suites", "--substrates", "-q"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, cwd=CHECKOUT)
+    if done.returncode != 0:
+        raise LabError(f"the scenarios cannot be listed: {done.stdout.strip()[-500:] or done.stderr.strip()}")
+    return "\n".join(line for line in done.stdout.splitlines() if " scenarios" in line or "::" in line)
 
 
 def _lab_host(wanted: str | None, *, root: bool) -> Finding:

@@ -81,7 +81,7 @@ def test_values_of_options(checkout, option, value, choices):
 
 
 def config(*args: str, dir=options.ROOT, **only: bool):  # noqa: A002
-    option = {"collectonly": False, "help": False, "plan": False, "plan_json": None} | only
+    option = {"collectonly": False, "help": False, "plan": False, "plan_json": None, "substrates": False} | only
     return types.SimpleNamespace(
         args=list(args),
         option=types.SimpleNamespace(**option),
