@@ -228,7 +228,7 @@ def running(host: Host, transcript: Transcript, evidence: Path) -> Iterator[Ceph
     Raises LabError, also where it does not get healthy.
     """
     if absent := [tool for tool in CEPH if shutil.which(tool) is None]:
-        raise LabError(f"Ceph needs {', '.join(absent)}; run lab/bootstrap")
+        raise LabError(f"Ceph needs {', '.join(absent)}; run lab/bootstrap --vm")
     lock = state.lock("ceph")
     try:
         lock.acquire(timeout=PATIENCE)

@@ -18,6 +18,11 @@ LAB = [
     *("dnsmasq-base", "nftables", "iproute2", "uidmap", "attr", "rsync", "ca-certificates", "git"),
 ]
 SERVER = ["incus-base", "incus-client"]
+QEMU = ["qemu-system-x86", "qemu-utils"]
+MACHINES = [
+    *("xorriso", "e2fsprogs", "openssh-client"),
+    *("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-common"),
+]
 BOOKWORM = 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'
 TRIXIE = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n'
 NOBLE = 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nID=ubuntu\nVERSION_ID="24.04"\n'
@@ -31,6 +36,9 @@ class Machine:
     release: str = TRIXIE
     installed: list[str] = field(default_factory=list)
     offered: list[str] = field(default_factory=lambda: [*LAB, *SERVER, "tox"])
+    versions: dict[str, str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=lambda: ["bookworm|bookworm"])
+    brings: list[str] = field(default_factory=list)
     archive: str = "https://deb.example.org/debian/"
     uid: int = 0
     sudo: bool = False
@@ -51,9 +59,13 @@ class Machine:
         if not state.exists():
             state.mkdir()
             for name in self.installed:
-                (state / name).touch()
+                (state / name).write_text(self.versions.get(name, "1"))
         self.program("id", f"echo {self.uid}")
-        self.program("dpkg-query", f'for p; do :; done; [ ! -e {state}/"$p" ] || printf installed')
+        self.program(
+            "dpkg-query",
+            f'for p; do :; done; [ ! -e {state}/"$p" ] || '
+            f'case "$*" in *Version*) cat {state}/"$p" ;; *) printf installed ;; esac',
+        )
         self.program(
             "apt-cache",
             f'case " {" ".join(self.offered)} " in *" $2 "*) echo "  Candidate: 1" ;; '
@@ -64,11 +76,14 @@ class Machine:
             "apt-get",
             f'echo "$*" >>{self.root}/calls\n'
             f'case "$*" in\n'
-            f"indextargets*) echo 'bookworm|main|{self.archive}' ;;\n"
+            f"indextargets*REPO_URI*) echo 'bookworm|main|{self.archive}' ;;\n"
+            f"indextargets*) printf '%s|main\\n' {' '.join(repr(source) for source in self.sources)} ;;\n"
             f"*'{self.failing}'*) echo 'E: broken' >&2; exit 100 ;;\n"
-            f'*" install "*) cd {state}; for p; do case $p in -*) ;; *) touch "$p" ;; esac; done ;;\n'
+            f'*" install "*) cd {state}; for p in "$@" {" ".join(self.brings)}; do '
+            f'case $p in -*) ;; *) echo "1:10.0.2+ds-2" >"$p" ;; esac; done ;;\n'
             f"esac",
         )
+        self.program("systemctl", f'echo "systemctl $*" >>{self.root}/calls')
         if self.sudo:
             self.program("sudo", f'echo sudo >>{self.root}/calls; exec "$@"')
         return subprocess.run(
@@ -287,3 +302,126 @@ class TestRefusing:
         done = machine.run("--help")
         assert done.returncode == 0
         assert "--dry-run" in done.stdout
+
+
+class TestForVirtualMachines:
+    """``--vm``: QEMU of an age that works, and Ceph, of which nothing is left running."""
+
+    @pytest.fixture
+    def machine(self, tmp_path) -> Machine:
+        return Machine(tmp_path, offered=[*LAB, *SERVER, "tox", *QEMU, *MACHINES])
+
+    @pytest.fixture
+    def bookworm(self, machine) -> Machine:
+        """Debian 12 on which everything but what virtual machines take is installed."""
+        machine.release, machine.installed = BOOKWORM, [*LAB, *SERVER, "tox"]
+        return machine
+
+    def test_installs_what_they_take_and_the_second_run_has_nothing_to_do(self, machine):
+        first = machine.run("--vm")
+        assert first.returncode == 0, first.stderr
+        for package in [*LAB, *SERVER, *QEMU, *MACHINES]:
+            assert (machine.root / "state" / package).exists()
+        before = machine.changes
+        assert "nothing to do" in machine.run("--vm").stdout
+        assert machine.changes == before
+
+    def test_without_it_nothing_of_that_is_installed(self, machine):
+        assert machine.run().returncode == 0
+        said = "\n".join(machine.calls)
+        assert "qemu" not in said
+        assert "ceph" not in said
+
+    def test_after_a_run_without_it_only_the_rest_is_installed(self, machine):
+        machine.run()
+        assert machine.run("--vm", "--dry-run").stdout == (
+            "lab host: package incus-base is already there and stays as it is\n"
+            f"installing: {' '.join([*MACHINES, *QEMU])}\ndry run: nothing was changed\n"
+        )
+
+    @pytest.mark.parametrize("release", [TRIXIE, NOBLE])
+    def test_takes_qemu_from_where_it_is_new_enough(self, machine, release):
+        machine.release = release
+        assert machine.run("--vm").returncode == 0
+        assert not any("backports" in call for call in machine.calls)
+
+    def test_takes_qemu_from_backports_on_debian_12(self, bookworm):
+        done = bookworm.run("--vm")
+        assert done.returncode == 0, done.stderr
+        assert "Suites: bookworm-backports\n" in bookworm.added.read_text()
+        installs = [call for call in bookworm.changes if " install " in call]
+        assert len(installs) == 2
+        assert installs[0].endswith(" ".join(MACHINES))
+        assert installs[1].endswith("-t bookworm-backports qemu-system-x86 qemu-utils")
+
+    @pytest.mark.parametrize(
+        "source", ["bookworm-backports|bookworm-backports", "oldstable-backports|bookworm-backports"]
+    )
+    def test_adds_no_backports_where_they_are(self, bookworm, source):
+        bookworm.sources.append(source)
+        assert bookworm.run("--vm").returncode == 0
+        assert not bookworm.added.exists()
+        assert "-t bookworm-backports qemu" in "\n".join(bookworm.changes)
+
+    @pytest.mark.parametrize("suite", ["bookworm-backports-sloppy", "bookworm-updates", "my-bookworm-backports"])
+    def test_takes_no_other_suite_for_backports(self, bookworm, suite):
+        bookworm.sources.append(f"{suite}|{suite}")
+        assert "adding, if no source" in bookworm.run("--vm", "--dry-run").stdout
+
+    def test_says_in_a_dry_run_that_backports_are_added_for_qemu(self, bookworm):
+        done = bookworm.run("--vm", "--dry-run")
+        assert "adding, if no source offers qemu-system-x86 qemu-utils after apt-get update" in done.stdout
+        assert bookworm.changes == []
+
+    @pytest.mark.parametrize(
+        ("version", "missing"),
+        [
+            ("1:7.2+dfsg-7+deb12u18", True),
+            ("1:9.2.4+ds-1", True),
+            ("1:10.0.2+ds-2+deb13u1~bpo12+1", False),
+            ("11.1", False),
+        ],
+    )
+    def test_an_old_qemu_counts_as_missing(self, bookworm, version, missing):
+        bookworm.installed += [*QEMU, *MACHINES]
+        bookworm.versions = dict.fromkeys(QEMU, version)
+        done = bookworm.run("--vm", "--dry-run")
+        assert ("installing: qemu-system-x86 qemu-utils\n" in done.stdout) is missing
+        assert ("nothing to do" in done.stdout) is not missing
+
+    def test_an_old_qemu_does_no_harm_without_it(self, bookworm):
+        bookworm.installed += QEMU
+        bookworm.versions = dict.fromkeys(QEMU, "1:7.2+dfsg-7")
+        assert "nothing to do" in bookworm.run().stdout
+
+    def test_without_a_debian_entry_it_says_what_needs_backports(self, bookworm):
+        bookworm.archive = ""
+        done = bookworm.run("--vm")
+        assert done.returncode == 1
+        assert "no source of this machine offers qemu-system-x86 qemu-utils" in done.stderr
+
+    def test_what_came_with_ceph_and_was_started_is_stopped(self, machine):
+        (machine.root / "run/systemd/system").mkdir(parents=True)
+        machine.brings = ["ceph-base", "smartmontools"]
+        assert machine.run("--vm").returncode == 0
+        stopped = [call for call in machine.changes if call.startswith("systemctl")]
+        assert stopped == [
+            "systemctl --quiet disable --now ceph-crash.service",
+            "systemctl --quiet disable --now smartmontools.service",
+        ]
+
+    def test_what_was_there_before_ceph_is_left_running(self, machine):
+        (machine.root / "run/systemd/system").mkdir(parents=True)
+        machine.installed, machine.brings = ["smartmontools"], ["ceph-base"]
+        assert machine.run("--vm").returncode == 0
+        assert not any("smartmontools" in call for call in machine.changes)
+
+    def test_without_systemd_there_is_nothing_to_stop(self, machine):
+        machine.brings = ["ceph-base"]
+        assert machine.run("--vm").returncode == 0
+        assert not any(call.startswith("systemctl") for call in machine.changes)
+
+    def test_an_unknown_distribution_is_told_of_them_too(self, machine):
+        machine.release = "ID=fedora\n"
+        assert "qemu-utils xorriso" in machine.run("--vm").stderr
+        assert "qemu-utils" not in machine.run().stderr
