@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from reports.allure_report import TOOLS, TRAIL, AllureError, AllureMissingError, make_report
 from reports.badge import badge as make_badge
 from reports.diff import UnknownBuildError, compare, find_build, lines
 from reports.files import put
@@ -23,7 +24,7 @@ from reports.merge import MergeError, collect, results_in
 from reports.merge import export as export_history
 from reports.merge import merge as merge_results
 from reports.policy import DEFAULT, PolicyError, load_policy
-from reports.publish import HISTORY, SiteError, publish, publish_site
+from reports.publish import HISTORY, SiteError, claim, publish, publish_site
 from reports.qualification import QualificationError, of_build, qualify
 from reports.results import FILENAME, Cell, read
 from reports.sarif import sarif as make_sarif
@@ -38,6 +39,18 @@ USAGE = 4  # exit status where a command cannot do what it was asked to
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the results of a run say.")
 
 _PROBLEMS = 20  # lines that a file which is no file of results may take
+
+# Errors whose message is one line with the way out.
+_TOLD = (
+    AllureError,
+    HistoryError,
+    JoinError,
+    MergeError,
+    PolicyError,
+    QualificationError,
+    SiteError,
+    UnknownBuildError,
+)
 
 Run = Annotated[Path, typer.Option("--run", help="The run's folder.")]
 HistoryFile = Annotated[Path, typer.Option("--history", help="The file of the history.")]
@@ -58,6 +71,9 @@ def site(
     stale: Annotated[
         int, typer.Option("--stale", min=1, help="Days after which a result is called stale.")
     ] = STALE_DAYS,
+    *,
+    allure: Annotated[bool, typer.Option("--allure", help="With Allure's report in it; needs Node.")] = False,
+    tools: Annotated[Path, typer.Option("--tools", help="Where Node's packages are kept.")] = TOOLS,
 ) -> None:
     """Make a site of all runs in the history, to be put on any web server or opened as it is."""
     runs = runs or []
@@ -65,6 +81,8 @@ def site(
         _require(run, "name the folder of one")
     if not runs:
         _require_history(history)
+    if allure:
+        _make_allure(out, history, runs, tools)
     with _told():
         published = publish_site(out, load_ledger(Path()), history, runs, stale_days=stale)
     for problem in published.problems:
@@ -140,6 +158,24 @@ def gate(
     for line in result.lines:
         typer.echo(line)
     raise typer.Exit(result.exit_code)
+
+
+def _make_allure(out: Path, history: Path, runs: Iterable[Path], tools: Path) -> None:
+    """Make Allure's report, before the site, which then leads to it."""
+    with _told():
+        claim(out)
+        with History(history) as known:
+            for run in runs:
+                known.record(read(run / FILENAME)[0])
+            folders = {run.id: history.parent / run.id for run in known.summaries(TRAIL)}
+            folders |= {cell.run: run for run in runs for cell in read(run / FILENAME)[0]}
+            try:
+                made = make_report(out, known, folders, load_ledger(Path()), tools)
+            except AllureMissingError as error:
+                # The site is whole without it.
+                typer.echo(f"no Allure report: {one_line(str(error))}", err=True)
+                return
+    typer.echo(f"allure: {made.page}: {made.tests} tests on {made.builds} builds, {made.runs} earlier runs")
 
 
 def _known(history: Path) -> list[Cell]:
@@ -272,9 +308,7 @@ def _told(option: str = "--out") -> Iterator[None]:
         yield
     except LedgerError as error:
         _refuse(*error.problems)
-    except (
-        HistoryError, JoinError, MergeError, PolicyError, QualificationError, SiteError, UnknownBuildError
-    ) as error:
+    except _TOLD as error:
         _refuse(str(error))
     except OSError as error:
         _refuse(f'cannot write "{error.filename}": {error.strerror}; name another folder with {option}')

@@ -90,7 +90,7 @@ def publish_site(
     holds something else, FileNotFoundError where a folder has no results, OSError where the site
     cannot be written, HistoryError where the history cannot be used.
     """
-    _claim(out)
+    claim(out)
     kept = {folder: read(folder / FILENAME) for folder in folders}
     with History(history_path) as history:
         for cells, _ in kept.values():
@@ -140,8 +140,11 @@ def _earlier(current: Iterable[Cell], kept: Iterable[Cell]) -> dict[Key, list[Re
     }
 
 
-def _claim(out: Path) -> None:
-    """Make sure that ``out`` is a folder for a site alone, as what is old in it will be removed."""
+def claim(out: Path) -> None:
+    """Make sure that ``out`` is a folder for a site alone, as what is old in it will be removed.
+
+    Raises SiteError where it holds something else.
+    """
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
         raise SiteError(f'"{out}" holds something else than a site; name a new folder with --out')
     put(out / MARK, "python -m reports site made this folder and removes what is old in it\n")
