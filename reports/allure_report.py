@@ -90,7 +90,7 @@ def make_report(
         trails |= history.trail(issue, TRAIL)
     builds = environments(cell.build for cell in cells)
     site.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".allure.", dir=site) as folder:
+    with tempfile.TemporaryDirectory(prefix=".allure.", dir=site.parent) as folder:
         work = Path(folder).resolve()
         tests = write_results(work / "results", cells, runs, ledger)
         earlier = write_history(work / "history.jsonl", trails, shown)

@@ -124,7 +124,7 @@ def write_history(path: Path, trails: Mapping[Key, Sequence[Past]], shown: Mappi
             point["testResults"][identity] = {
                 "id": _md5(_uuid(key, past.started)),
                 "name": _name(key),
-                "fullName": key.scenario,
+                "fullName": plain(key.scenario),
                 "status": STATUSES[past.verdict],
                 "message": past.verdict,
                 "start": at,
@@ -157,7 +157,7 @@ def _result(
     return {
         "uuid": uuid,
         "name": _name(key),
-        "fullName": key.scenario,
+        "fullName": plain(key.scenario),
         "testCaseId": _test(key),
         "historyId": history_id(key),
         "status": STATUSES[cell.verdict],
@@ -173,7 +173,7 @@ def _result(
         "parameters": [{"name": "build", "value": _build(key), "mode": "hidden"}],
         "links": list(_links(cell, issue)),
         "steps": list(_steps(timeline.steps, start)),
-        "titlePath": key.scenario.partition("::")[0].split("/"),
+        "titlePath": plain(key.scenario).partition("::")[0].split("/"),
     }
 
 
@@ -197,7 +197,7 @@ def _labels(cell: Cell, issue: Issue | None) -> Iterator[tuple[str, str]]:
 
 def _links(cell: Cell, issue: Issue | None) -> Iterator[dict[str, str]]:
     yield {"type": "link", "name": "this cell in the matrix", "url": SITE + cell_page(cell.key)}
-    yield {"type": "link", "name": f"all of {cell.issue}", "url": SITE + issue_page(cell.issue)}
+    yield {"type": "link", "name": plain(f"all of {cell.issue}"), "url": SITE + issue_page(cell.issue)}
     for url in issue.upstream if issue else ():
         yield {"type": "issue", "name": url.removeprefix("https://"), "url": url}
 
@@ -269,7 +269,7 @@ def _name(key: Key) -> str:
 
 
 def _test(key: Key) -> str:
-    return f"{key.issue}/{key.scenario}"
+    return plain(f"{key.issue}/{key.scenario}")
 
 
 def _build(key: Key) -> str:
