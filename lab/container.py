@@ -98,6 +98,10 @@ class Container:
         self.should_run = False
         self._state("stop", force=force, timeout=timeout)
 
+    def freeze(self) -> None:
+        """Let the container's processes stand still."""
+        self._state("freeze", timeout=BOOT)
+
     def reimage(self, image: Image) -> None:
         """Make the instance anew from ``image`` over the kept state volume; it is not started."""
         self.should_run = False

@@ -91,6 +91,9 @@ class Machine(Protocol):
     def stop(self, *, force: bool = False, timeout: float = 60) -> None:
         """Shut the machine down, or cut its power with ``force``."""
 
+    def freeze(self) -> None:
+        """Let the machine stand still, as one does whose host has no time for it; it counts as not running."""
+
     def reimage(self, image: Image) -> None:
         """Replace everything but the product's state by another image; the machine is stopped after."""
 

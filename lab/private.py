@@ -13,6 +13,7 @@ from pathlib import Path
 from lab import state
 from lab.api import Api, ApiError
 from lab.errors import LabError
+from lab.processes import began
 from lab.transcript import Transcript
 from lab.waiting import NotObservedError, eventually
 
@@ -121,7 +122,7 @@ class PrivateServer:
             raise LabError(
                 f"a private incusd cannot be started: {error.filename}: {error.strerror}; run lab/bootstrap"
             ) from error
-        self._pid_file.write_text(f"{process.pid} {_started(process.pid)}")
+        self._pid_file.write_text(f"{process.pid} {began(process.pid)}")
         try:
             eventually(
                 lambda: process.poll() is not None or self.answers(), within=60, what="incusd answers"
@@ -139,7 +140,7 @@ class PrivateServer:
             pid, started = self._pid_file.read_text().split()
         except (OSError, ValueError):
             return None
-        return int(pid) if _started(int(pid)) == started else None
+        return int(pid) if began(int(pid)) == started else None
 
     def _stop_daemon(self) -> None:
         pid = self._daemon_pid()
@@ -195,14 +196,6 @@ def _raise_inotify_limit() -> None:
 def _kill(pid: int, sign: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sign)
-
-
-def _started(pid: int) -> str:
-    """Return when process ``pid`` started, in clock ticks after boot; empty where there is none."""
-    stat = _read(Path(f"/proc/{pid}/stat"))
-    fields = stat.rpartition(b")")[2].split()
-    # A zombie has ended; only its parent has not noticed yet.
-    return fields[19].decode() if fields and fields[0] != b"Z" else ""
 
 
 def _children(pid: int) -> list[int]:

@@ -60,6 +60,11 @@ class Process:
         # Another process may have got the number meanwhile.
         return int(pid) if began(int(pid)) == at else None
 
+    def stands_still(self) -> bool:
+        """Say whether the process was stopped (SIGSTOP), so that it lives and does nothing."""
+        pid = self.pid()
+        return pid is not None and _stat(pid)[:1] == [b"T"]
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs."""
         pid = self.pid()
@@ -104,10 +109,14 @@ def end_all(run: Path) -> int:
 
 def began(pid: int) -> str:
     """Return when process ``pid`` started, in clock ticks after boot; empty where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return ""
-    fields = stat.rpartition(b")")[2].split()
+    fields = _stat(pid)
     # A zombie has ended; only its parent has not noticed yet.
     return fields[19].decode() if fields and fields[0] != b"Z" else ""
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return what the kernel says of process ``pid``, from its state on; nothing where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []

@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -215,6 +216,10 @@ class VirtualMachine:
         self._ssh.close()
         self._qemu.end()
 
+    def freeze(self) -> None:
+        """Let QEMU stand still."""
+        self._qemu.process.signal(signal.SIGSTOP)
+
     def reimage(self, image: Image) -> None:
         """Make the first disk anew from ``image``, keeping the second one; the machine is not started."""
         self.stop(force=True)
@@ -237,8 +242,8 @@ class VirtualMachine:
         return f"https://127.0.0.1:{self._ports[1]}"
 
     def running(self) -> bool:
-        """Say whether QEMU runs."""
-        return self._qemu.running()
+        """Say whether QEMU runs, and does not stand still."""
+        return self._qemu.running() and not self._qemu.process.stands_still()
 
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root in the machine."""
@@ -334,8 +339,10 @@ class VirtualMachine:
         self._ssh = self._connection()
 
     def _check_alive(self) -> None:
-        if not self.running():
+        if not self._qemu.running():
             raise LabError(f"member {self.name} is gone: QEMU has ended: {self._qemu.why_ended()}")
+        if not self.running():
+            raise LabError(f"member {self.name} stands still: QEMU was stopped by a signal")
 
     def _last_words(self) -> str:
         return " | ".join(self.console().strip().splitlines()[-2:]) or "nothing"

@@ -533,6 +533,10 @@ class FakeMachine:
         self._do("kill" if force else "stop")
         self.up = self.should_run = False
 
+    def freeze(self) -> None:
+        self._do("freeze")
+        self.up = False
+
     def reimage(self, image: Image) -> None:
         self._do("reimage")
         self.up = self.should_run = False
@@ -634,8 +638,10 @@ BRIDGE = {
 def stay_alone(monkeypatch, folder: Path) -> None:
     """Give the lab the folder ``folder``, and let it see none of this machine's servers and networks."""
     monkeypatch.setenv("LAB_DIR", str(folder))
-    for name in ("LAB_HOST", "LAB_HOST_CERT", "LAB_HOST_KEY", "LAB_HOST_SERVER_CERT", "LAB_MIRROR"):
+    for name in ("LAB_HOST", "LAB_HOST_CERT", "LAB_HOST_KEY", "LAB_HOST_SERVER_CERT"):
         monkeypatch.delenv(name, raising=False)
+    # A test that bakes by mistake is not to load packages for minutes: nothing listens there.
+    monkeypatch.setenv("LAB_MIRROR", "http://127.0.0.1:9/debian")
     monkeypatch.setattr(hosts, "SOCKETS", ())
     monkeypatch.setattr(hosts, "CLIENT_CONFIGS", ())
     monkeypatch.setattr(hosts, "local_subnets", list)

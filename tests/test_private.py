@@ -188,7 +188,7 @@ def test_a_daemon_that_hangs_is_ended_and_started_again(server, incusd, monkeypa
     monkeypatch.setattr(PrivateServer, "answers", lambda self: next(answers, None) is None and real(self))
     server.ensure()
     assert pid_of(server) != first
-    assert private._started(first) == ""
+    assert private.began(first) == ""
 
 
 @pytest.mark.parametrize("content", ["", "not a number", "1 2 3", "{pid}", "{pid} 1", "999999999 5", "-1 7"])
@@ -303,15 +303,15 @@ def test_a_server_that_others_use_is_not_ended(server, incusd):
 
 
 def test_when_a_process_started():
-    mine = private._started(os.getpid())
+    mine = private.began(os.getpid())
     assert mine.isdigit()
-    assert private._started(os.getpid()) == mine
-    assert private._started(2**30) == ""
+    assert private.began(os.getpid()) == mine
+    assert private.began(2**30) == ""
 
 
 def test_a_process_that_has_ended_and_was_not_waited_for_is_gone():
     child = subprocess.Popen(["true"])
-    eventually(lambda: private._started(child.pid) == "", within=10, every=0.01)
+    eventually(lambda: private.began(child.pid) == "", within=10, every=0.01)
     child.wait()
 
 
