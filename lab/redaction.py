@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import string
 
 MARK = "[redacted]"
 
 # Begins where a word may begin and never with "any word": that would take quadratic time in long words.
-_KEY = r"(?<![A-Za-z])(?:secret(?:[-_]key)?|(?:trust_|cluster_)?password|(?:trust|cluster)_token)(?![\w-])"
+_KEY = (
+    r"(?<![A-Za-z])(?:secret(?:[-_]key)?|(?:trust_|cluster_)?password|(?:trust|cluster)_token)(?![\w-])"
+)
 
 # What a secret looks like in LXD's and Incus's own output; the group "kept" stays.
 _PATTERNS = (
@@ -23,14 +26,32 @@ _PATTERNS = (
         re.IGNORECASE,
     ),
     re.compile(
-        rf"""(?P<kept>{_KEY}\\?["']?\s*[:=]\s*)(?!\[redacted\])[^\s"',;{{}}\[\]\\]{{4,}}""", re.IGNORECASE
+        rf"""(?P<kept>{_KEY}\\?["']?\s*[:=]\s*)(?!\[redacted\])[^\s"',;{{}}\[\]\\]{{4,}}""",
+        re.IGNORECASE,
     ),
     re.compile(r"(?P<kept>core\.trust_password\s+)(?!\[redacted\])[^\s\"',:=]+"),
 )
+
+
+# What a private key consists of, also where its line breaks were written as \\n.
+_BODY = f"{string.ascii_letters}{string.digits}+/=\\ \t\r\n"
+_SHORTEST = 16  # characters; fewer are of no use
+_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
 
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret replaced by ``[redacted]``; applying it twice changes nothing."""
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<kept>{MARK}", text)
-    return text
+    return _without_beginning(text)
+
+
+def _without_beginning(text: str) -> str:
+    """Take out what is left of keys whose beginning was cut off, as in the last lines of a log."""
+    parts, at = [], 0
+    for end in _END.finditer(text):
+        before = text[at : end.start()]
+        kept = before.rstrip(_BODY)
+        parts.append(before if len(before) - len(kept) < _SHORTEST else f"{kept}{MARK}")
+        at = end.start()
+    return "".join([*parts, text[at:]])

@@ -146,7 +146,8 @@ def test_a_short_or_odd_secret_in_quotes(secret):
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
-    "piece", ["a", "-", "_.", "secret", "password_", "eyJ ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "\\"]
+    "piece",
+    ["a", "-", "_.", "secret", "password_", "eyJ ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "\\"],
 )
 def test_long_texts_take_no_longer_by_the_character(piece):
     # A quadratic pattern would take minutes here; logs and dumps are as long as this.
@@ -175,10 +176,27 @@ def test_ordinary_text_is_unharmed(text):
 pieces = st.one_of(
     around,
     tokens,
-    st.sampled_from([key(), key()[:90], key()[90:], "password=", "secret: ", '"', "'", MARK, "eyJ", "\\"]),
+    st.sampled_from(
+        [key(), key()[:90], key()[90:], "password=", "secret: ", '"', "'", MARK, "eyJ", "\\"]
+    ),
 )
 
 
 @given(st.lists(pieces, max_size=8).map("".join))
 def test_once_is_enough(text):
     assert redact(redact(text)) == redact(text)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\\n", "\\\\n"])
+@pytest.mark.parametrize("cut", [10, 40, 200])
+def test_a_key_whose_beginning_was_cut_off_is_taken_out(line_break, cut):
+    left = f"said: ...{key('EC ', line_break)[cut:]} goes on"
+    assert not shows(redact(left), BODY)
+    assert redact(left).startswith("said: ")
+    assert redact(left).endswith("-----END EC PRIVATE KEY-----" + line_break + " goes on")
+    assert redact(redact(left)) == redact(left)
+
+
+def test_the_end_of_a_key_alone_takes_nothing_with_it():
+    text = "it said: (short) -----END PRIVATE KEY----- and went on"
+    assert redact(text) == text
