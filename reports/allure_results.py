@@ -259,7 +259,9 @@ def _tail(path: Path) -> str:
         file.seek(max(0, size - _LOG))
         text = file.read(_LOG).decode(errors="replace")
     if size > _LOG:
-        text = f"[... {size - _LOG} bytes left out ...]\n{text.partition(chr(10))[2]}"
+        # The line that was cut belongs to what is left out, unless there is no other.
+        whole = text.partition("\n")[2] or text
+        text = f"[... the beginning is left out: {size} bytes in all ...]\n{whole}"
     return plain(text)
 
 

@@ -55,7 +55,8 @@ def step(at, verb, what, **facts):
 
 def keep(tmp_path, *lines, **files) -> Path:
     folder = tmp_path / "run" / KEPT
-    (folder / "m1").mkdir(parents=True)
+    for member in ("m1", "m2"):
+        (folder / member).mkdir(parents=True)
     (folder / "transcript.jsonl").write_text("".join(f"{line}\n" for line in lines))
     for name, content in files.items():
         (folder / name.replace("__", "/").replace("_log", ".log")).write_bytes(content)
@@ -164,19 +165,21 @@ def test_logs_are_attached_by_their_ends_and_as_text(tmp_path):
         tmp_path,
         m1__daemon_log=b"<script>alert(1)</script>\x1b[31m\xff\n",
         m1__journal_log=b"early\n" + b"x" * 99 + b"\n" * 100_000 + b"late\n",
+        m2__daemon_log=b"x" * 99_000,  # one line that never ends
         m1__page_html=b"<b>",
     )
     (kept / "symptom.txt").write_text("version is behind\n")
     (kept / "m1" / "daemon-link.log").symlink_to("/etc/passwd")
     (result,) = written(tmp_path, cell(evidence=KEPT))
     attached = {one["name"]: one for one in result["attachments"]}
-    assert list(attached) == ["m1/daemon.log", "m1/journal.log"]
+    assert list(attached) == ["m1/daemon.log", "m1/journal.log", "m2/daemon.log"]
     assert {one["type"] for one in attached.values()} == {"text/plain"}
     texts = {name: (tmp_path / "results" / one["source"]).read_text() for name, one in attached.items()}
     assert texts["m1/daemon.log"] == "<script>alert(1)</script>\ufffd\n"
     assert texts["m1/journal.log"].startswith("[... ")
     assert texts["m1/journal.log"].endswith("late\n")
     assert "early" not in texts["m1/journal.log"]
+    assert texts["m2/daemon.log"].endswith("x" * 24_000)
     assert len(texts["m1/journal.log"]) < 25_000
     assert result["statusDetails"]["trace"] == "version is behind\n"
 
