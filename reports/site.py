@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from builds import Build
 from reports.address import COMPARE, FRONT, build_id, build_page, cell_folder, cell_page, result_page
+from reports.allure_results import REPORT
+from reports.allure_results import address as address_in_allure
 from reports.diff import Change, Comparison, compare, predecessor, table
 from reports.evidence import SYMPTOM, Kept, command, folder_of, kept, symptom_lines
 from reports.files import put
@@ -123,6 +126,7 @@ class Site:
             changed=[one for one in met if one.meeting.was],
             unsteady=any(one.meeting.flips for one in met),
             shown=_NEWS,
+            allure=f"{REPORT}/index.html" if self._has_allure else None,
             tested=sum(bool(matrix.cells[row.id]) for row in matrix.rows),
             summaries=self.history.summaries(_RUNS) if self.history else [],
             size=self.history.size() if self.history else (0, 0),
@@ -265,6 +269,7 @@ class Site:
             row=self.matrix.row(cell.issue),
             column=self.matrix.column(build_id(cell.build)),
             told=told,
+            allure=address_in_allure(cell.key) if address == newest and self._has_allure else None,
             newer=newest if address != newest else None,
             others=others,
             past=[(one, pages.get(one.run)) for one in past],
@@ -305,6 +310,10 @@ class Site:
             for column in self.matrix.columns:
                 if meeting := self.matrix.cells[row.id].get(column.id):
                     yield News(row, column, meeting)
+
+    @cached_property
+    def _has_allure(self) -> bool:
+        return (self.root / REPORT / "index.html").is_file()
 
     def _write(self, address: str, text: str) -> None:
         put(self.root / address, text)

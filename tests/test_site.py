@@ -11,6 +11,7 @@ from builds import Bound, Build, Expectation, Range
 from reports import shelf
 from reports.__main__ import app
 from reports.address import build_page, cell_page, issue_page
+from reports.allure_results import address
 from reports.history import record
 from reports.ledger import load_ledger
 from reports.page import ago, bounds, duration, is_web, script
@@ -319,9 +320,7 @@ def test_words_for_ranges_and_times():
 
 
 def test_earlier_results_have_pages_where_their_run_is_kept(out):
-    one = cell(
-        build=LXD_502, expectation=Expectation.AFFECTED, observation=Observation.SYMPTOM
-    )
+    one = cell(build=LXD_502, expectation=Expectation.AFFECTED, observation=Observation.SYMPTOM)
     newest = load(out / cell_page(one.key))
     assert "reproduced 20260302-2104" in newest.words
     assert "../../../" + cell_page(one.key).replace("index", "20260302-2104") in newest.links
@@ -355,6 +354,16 @@ def test_evidence_is_copied_as_text_of_bearable_size(tmp_path, ledger):
     assert text.endswith("\nthe end\n")
     assert re.search(r"\[\.\.\. \d{8} bytes left out: the whole is with the run \.\.\.\]", text)
     assert sum(path.stat().st_size for path in tmp_path.glob("site/**/*") if path.is_file()) < 3_000_000
+
+
+def test_cells_lead_to_allure_where_its_report_is_there(out, tmp_path, ledger):
+    page = out / cell_page(cell().key)
+    assert "Allure" not in load(page).words
+    (out / "allure").mkdir()
+    (out / "allure/index.html").touch()
+    publish_site(out, ledger, tmp_path / "out/history.sqlite")
+    assert "../../../" + address(cell().key) in load(page).links
+    assert "allure/index.html" in load(out / "index.html").links
 
 
 def test_a_run_whose_folder_is_gone_has_results_and_no_evidence(tmp_path, ledger):
