@@ -49,3 +49,15 @@ def test_moved_to_target(tenant: Tenant, symptom: SymptomWatch) -> None:
     with symptom(f"everybody finds c1 on {other}, with its snapshot"):
         assert set(whereabouts(tenant, "c1").values()) == {other}
         assert snapshots(tenant) == [SNAPSHOT]
+
+
+@pytest.mark.role("injection")
+def test_moved_elsewhere(tenant: Tenant, symptom: SymptomWatch) -> None:
+    """Somebody moves a container away from where it was told to be: how the symptom would look."""
+    if len(tenant.members) == 1:
+        pytest.skip("there is no other member to move to")
+    first, other, *_ = tenant.members
+    tenant.create("c1", first)
+    tenant.api().post("instances/c1", {"name": "c1", "migration": True}, target=other, timeout=60)
+    with symptom(f"everybody finds c1 on {first}"):
+        assert set(whereabouts(tenant, "c1").values()) == {first}

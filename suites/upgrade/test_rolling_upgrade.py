@@ -31,23 +31,41 @@ KNOWN = {
 }
 
 
-def is_ready(member: Member, known_ends: Counter[str]) -> bool:
-    """Whether the daemon of ``member`` is ready; it is started again where it has ended in a known way.
+def look(member: Member, known_ends: Counter[str]) -> str:
+    """What the daemon of ``member`` is about: it is ready, waits or has ended; nothing where it is busy.
 
-    ``known_ends`` counts, by member, how often that was.
+    Where it has ended in a known way it is started again, and ``known_ends`` counts that.
     """
     if member.daemon.is_ready():
-        return True
-    ends = LAST_WORDS.findall(member.daemon.log())
-    if len(ends) > known_ends[member.name]:
-        findings = [name for name, words in KNOWN.items() if re.search(words, ends[-1])]
-        assert findings, f"the daemon of {member.name} ended: {ends[-1]}"
-        known_ends[member.name] = len(ends)
-        with member.transcript.step(
-            "lab", member.name, f"start again, as docs/findings/{findings[0]}.md says"
-        ):
-            member.daemon.restart()
-    return False
+        return "ready"
+    log = member.daemon.log()
+    ends = LAST_WORDS.findall(log)
+    if len(ends) == known_ends[member.name]:
+        return "waits" if WAITS in log else ""
+    findings = [name for name, words in KNOWN.items() if re.search(words, ends[-1])]
+    if not findings:
+        return f"ended: {ends[-1]}"
+    known_ends[member.name] = len(ends)
+    with member.transcript.step("lab", member.name, f"start again, as docs/findings/{findings[0]}.md says"):
+        member.daemon.restart()
+    return ""
+
+
+def wait_until(member: Member, *wanted: str, known_ends: Counter[str]) -> None:
+    """Wait until ``member`` is about one of what is wanted; it must not end in a way that is not known."""
+    seen = eventually(
+        lambda: look(member, known_ends),
+        lambda seen: seen in wanted or seen.startswith("ended"),
+        within=60,
+        what=f"{member.name}: {' or '.join(wanted)}",
+    )
+    assert seen in wanted, f"the daemon of {member.name} {seen}"
+
+
+def check_kept(cluster: Cluster) -> None:
+    """The configuration from before is there."""
+    config = cluster.client().get("")["config"]
+    assert config.get("user.kept") == "yes", f"lost in the upgrade: user.kept is not in {config}"
 
 
 def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
@@ -61,22 +79,13 @@ def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch)
     for member in reversed(cluster.members):
         cluster.upgrade(member, image)
         with symptom("the upgraded member is ready or waits for the others"):
-            eventually(
-                lambda member=member: is_ready(member, known_ends) or WAITS in member.daemon.log(),
-                within=30,
-                what=f"{member.name} is ready or waits for the others",
-            )
+            wait_until(member, "ready", "waits", known_ends=known_ends)
     with symptom("all members are online on the new build"):
         for member in cluster.members:
-            eventually(
-                lambda member=member: is_ready(member, known_ends),
-                within=60,
-                what=f"{member.name} is ready",
-            )
+            wait_until(member, "ready", known_ends=known_ends)
         cluster.wait_online()
     with symptom("what was in the cluster still works"):
-        config = cluster.client(first).get("")["config"]
-        assert config.get("user.kept") == "yes", f"lost in the upgrade: user.kept is not in {config}"
+        check_kept(cluster)
         first.client("start", "c1")
         eventually(
             lambda: cluster.client(first).get("instances/c1")["status"],
@@ -84,3 +93,28 @@ def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch)
             within=20,
             what="c1 runs on the new build",
         )
+
+
+@pytest.mark.members(1)
+@pytest.mark.role("injection")
+def test_daemon_ends(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
+    """The new build ends at its first start, for a reason of which no finding tells."""
+    member = cluster.members[0]
+    member.write(member.facts.patch_file, "this is no SQL;\n")
+    cluster.upgrade(member, image)
+    with symptom("the upgraded member is ready or waits for the others"):
+        wait_until(member, "ready", "waits", known_ends=Counter())
+
+
+@pytest.mark.members(1)
+@pytest.mark.role("injection")
+def test_configuration_lost(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
+    """The upgrade costs a configuration key, which is taken away by hand."""
+    member = cluster.members[0]
+    cluster.client().patch("", {"config": {"user.kept": "yes"}})
+    cluster.upgrade(member, image)
+    wait_until(member, "ready", known_ends=Counter())
+    check_kept(cluster)
+    cluster.client().patch("", {"config": {"user.kept": ""}})
+    with symptom("what was in the cluster still works"):
+        check_kept(cluster)
