@@ -33,6 +33,16 @@ class Row(NamedTuple):
         """Whether the last ``times`` results gave one verdict, and a cell that was blocked gave none."""
         return self.in_a_row >= times and self.results.newest.verdict is not Verdict.BLOCKED
 
+    def word(self, times: int) -> str:
+        """Say in a word or two whether it is steady, and why not."""
+        if self.is_steady(times):
+            return "steady"
+        few = (
+            self.in_a_row == len(self.results.results)
+            and self.results.newest.verdict is not Verdict.BLOCKED
+        )
+        return "too few runs" if few else "not steady"
+
     def __str__(self) -> str:
         """The cell with its verdicts, on one line; the newest ones first, how often each in a row."""
         newest = self.results.newest
@@ -60,10 +70,8 @@ class Steadiness(NamedTuple):
     def lines(self, *, every: bool = False) -> Iterator[str]:
         """Yield the cells that are not steady (``every``: all), a line for each issue, and the sum."""
         for row in self.rows:
-            if not row.is_steady(self.times):
-                yield f"not steady: {row}"
-            elif every:
-                yield f"steady: {row}"
+            if every or not row.is_steady(self.times):
+                yield f"{row.word(self.times)}: {row}"
         for issue, group in groupby(self.rows, key=lambda row: row.results.newest.issue):
             rows = list(group)
             counts = [row.in_a_row for row in rows]

@@ -54,6 +54,20 @@ def test_the_order_of_reading_does_not_matter_and_one_flip_is_never_steady(seen,
     assert found.steady is (len(last) == times and len(set(last)) == 1 and last[0] != "b")
 
 
+@pytest.mark.parametrize(
+    ("seen", "word"),
+    [
+        ("ccc", "steady"),
+        ("cc", "too few runs"),
+        ("sc", "not steady"),
+        ("bb", "not steady"),
+        ("occc", "steady"),
+    ],
+)
+def test_a_cell_that_ran_too_seldom_is_told_from_one_that_changed(seen, word):
+    assert next(steadiness(history(seen), 3).lines(every=True)).startswith(f"{word}: ")
+
+
 def test_what_never_ran_is_counted_apart():
     never = history("nnn", build=INCUS_604)
     found = steadiness([*never, *history("cc")], 2)
