@@ -16,7 +16,7 @@ from rich.table import Table
 
 from lab import bake as baking
 from lab import bench as benchmark
-from lab import catalogue, doctor, sideload, state
+from lab import catalogue, doctor, sideload, state, store
 from lab.cluster import Cluster
 from lab.errors import LabError, UsageError
 from lab.host import MARK, PROJECT, Host, connect, find, release
@@ -118,7 +118,7 @@ def bake(
 ) -> None:
     """Make the images of builds; those that are there are kept."""
     with _errors():
-        entries = catalogue.load().select(names or [])
+        entries = store.settle(catalogue.load().select(names or []))
         with _host(lab_host) as host, ProgressBoard(console) as progress:
             images = baking.bake_all(entries, host, progress, force=force, mirror=mirror)
     failed = [name for name, image in images.items() if isinstance(image, LabError)]
@@ -258,7 +258,7 @@ def bench(
             if machines:
                 rows = benchmark.measure_machines(host, entry, repeats, mirror=mirror)
             else:
-                rows = benchmark.measure(host, entry, everything.builds, repeats, cold=cold, mirror=mirror)
+                rows = benchmark.measure(host, entry, everything.select(), repeats, cold=cold, mirror=mirror)
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "median", "lowest", "highest", "runs", "target"):
         table.add_column(heading, justify="left" if heading in ("what", "target") else "right")
@@ -273,7 +273,8 @@ def _chosen(build: str | None, own: str | None, mirror: str | None) -> catalogue
         raise UsageError("name one build: --build incus@7.0.2, or --sideload incus@7.0.2=path/to/incusd")
     known = catalogue.load()
     if own is None:
-        return known.get(build or "")
+        (entry,) = store.settle([known.get(build or "")])
+        return entry
     with ProgressBoard(console) as progress:
         _, (entry,) = sideload.add(
             [own], known, baking.folder(), lambda text: progress("sideload", text), mirror

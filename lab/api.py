@@ -135,6 +135,17 @@ class Api:
             raise self._error("GET", path, error) from error
         return bytes(response.content)
 
+    def download(self, path: str, to: Path) -> None:
+        """Write the body of ``GET path``, which may be larger than the memory, to the file ``to``."""
+        self._permit("GET", path, None, {})
+        try:
+            response = self._node(path).get(is_api=False, stream=True, timeout=self.timeout)
+            with to.open("wb") as file:
+                for block in response.iter_content(1 << 20):
+                    file.write(block)
+        except (pylxd.exceptions.LXDAPIException, requests.RequestException, OSError) as error:
+            raise self._error("GET", path, error) from error
+
     def upload(
         self,
         path: str,

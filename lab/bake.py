@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,13 +13,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from requests_toolbelt import MultipartEncoder
 
-from lab import rootfs, state
+from lab import firstboot, rootfs, state
+from lab import mirror as mirrors
 from lab.api import ApiError
-from lab.catalogue import CatalogueBuild
+from lab.catalogue import CatalogueBuild, ChannelBuild
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.host import Host
@@ -60,12 +62,13 @@ def bake(
             mirror=mirror,
             force=force,
             stop=stop,
+            fill=_by_first_boot(entry, host, progress, mirror) if isinstance(entry, ChannelBuild) else None,
         )
         truth = _read_truth(made)
         fingerprint = truth.get("fingerprint") or _fingerprint(made)
         if not host.has_image(fingerprint):
             progress(entry.name, "importing")
-            _import(made, host)
+            _import(made.rootfs, made.metadata.read_bytes(), host)
         if "schema" not in truth:
             progress(entry.name, "asking the installed product what it is")
             truth = {"fingerprint": fingerprint, **_ask(entry, made, fingerprint, host)}
@@ -155,26 +158,57 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
 
 def _fingerprint(made: RootfsImage) -> str:
     """Return what LXD and Incus call an image of two files: the SHA-256 of one after the other."""
+    with made.metadata.open("rb") as metadata:
+        return _sum(metadata, made.rootfs)
+
+
+def _sum(metadata: IO[bytes], root: Path) -> str:
     digest = hashlib.sha256()
-    for path in (made.metadata, made.rootfs):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
+    with root.open("rb") as file:
+        for part in (metadata, file):
+            while block := part.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def _import(made: RootfsImage, host: Host) -> None:
-    with made.metadata.open("rb") as metadata, made.rootfs.open("rb") as root:
+def _import(root: Path, metadata: bytes, host: Host) -> None:
+    with root.open("rb") as file:
         body = MultipartEncoder(
             {
                 "metadata": ("metadata", metadata, "application/octet-stream"),
-                "rootfs": ("rootfs", root, "application/octet-stream"),
+                "rootfs": ("rootfs", file, "application/octet-stream"),
             }
         )
         try:
             host.api.upload("images", body, {"Content-Type": body.content_type}, timeout=300)
         except ApiError as error:
-            raise LabError(f"the lab host did not take image {made.digest[:12]}: {error}") from error
+            raise LabError(f"the lab host did not take image {root.parent.name[:12]}: {error}") from error
+
+
+def _by_first_boot(
+    entry: ChannelBuild, host: Host, progress: Progress, mirror: str | None
+) -> Callable[[Path], str]:
+    """Return what fills a root file system with ``entry``, installed by cloud-init on ``host``."""
+
+    def say(text: str) -> None:
+        progress(entry.name, text)
+
+    def fill(root: Path) -> str:
+        text = firstboot.user_data(entry, mirrors.find(mirror))
+        base = firstboot.base_of(entry)
+        if base.suite:
+            own = firstboot.base_build(entry)
+            made = rootfs.make(own, folder(), lambda line: say(f"{own.asked}: {line}"), mirror=mirror)
+            metadata = firstboot.seeded(made.metadata)
+            fingerprint = _sum(io.BytesIO(metadata), made.rootfs)
+            if not host.has_image(fingerprint):
+                _import(made.rootfs, metadata, host)
+        else:
+            say(f"the lab host gets image {base.alias} of {base.server}")
+            fingerprint = firstboot.pull(base, host)
+        return firstboot.fill(entry, fingerprint, host, say, text, root)
+
+    return fill
 
 
 def _truth_path(made: RootfsImage) -> Path:

@@ -6,6 +6,7 @@ Read from ``lab/products/*.toml``, one file per product.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,57 @@ class Source(_Data):
         return f"{self.kind} {self.suite}"
 
 
+class Package(_Data):
+    """An apt source of its own for cloud-init.
+
+    ``uri`` is empty for this machine's own Debian archive, ``suite`` for that of the image's release. ``key`` is
+    where the source's key is, ``fingerprint`` what it must have.
+    """
+
+    uri: str = ""
+    suite: str = Field(default="", pattern=r"^[a-z0-9./-]*$")
+    key: str = Field(default="", pattern=r"^(https://\S+)?$")
+    fingerprint: str = Field(default="", pattern=r"^([0-9A-F]{40})?$")
+    pin: Pin | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if bool(self.key) != bool(self.fingerprint):
+            raise ValueError("key and fingerprint go together: a key is taken for its fingerprint alone")
+        if self.uri and not self.key:
+            raise ValueError(f'uri "{self.uri}" needs key and fingerprint')
+        return self
+
+
+class CloudInit(_Data):
+    """A build that cloud-init installs in an image of others: a snap, or packages of an apt source.
+
+    ``image`` is one of ``lab/cloud-init/images.toml``. A snap comes in the revision that the channel had when
+    the run began; ``revision`` is 0 until then.
+    """
+
+    kind: Literal["cloud-init"]
+    image: str
+    snap: str = ""
+    channel: str = ""
+    revision: int = 0
+    apt: Package | None = None
+
+    @property
+    def label(self) -> str:
+        """The source in a few words, for tables and records."""
+        if self.snap:
+            return f"snap {self.channel}" + (f" revision {self.revision}" if self.revision else "")
+        assert self.apt
+        return f"apt {self.apt.uri or 'debian'} {self.apt.suite}".rstrip() + f" on {self.image}"
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.snap) == (self.apt is not None):
+            raise ValueError("cloud-init installs a snap or from apt: give one of them")
+        return self
+
+
 class Overlay(_Data):
     """A build of somebody's own, laid over another one: its daemon alone, or packages.
 
@@ -104,6 +156,32 @@ class Track(_Data):
     about: str = Field(min_length=1)
 
 
+class Layout(_Data):
+    """What differs from the product's own facts where a build is packaged in another way."""
+
+    client: str | None = None
+    admin: tuple[str, ...] | None = None
+    daemon: str | None = None
+    state_dir: str | None = None
+    log_dir: str | None = None
+    run_dir: str | None = None
+    socket: str | None = None
+    patch_file: str | None = None
+    packages: tuple[str, ...] | None = None
+    units: Units | None = None
+
+
+class Channels(_Data):
+    """Channels of one source: each name is a way to find a build, which the installed product then is.
+
+    ``layout`` names one of the product's layouts.
+    """
+
+    names: tuple[str, ...] = Field(min_length=1)
+    layout: str = ""
+    source: CloudInit
+
+
 class BuildEntry(_Data):
     """A build as its product's file has it."""
 
@@ -143,6 +221,22 @@ class ProductFacts(_Data):
     units: Units
     tracks: tuple[Track, ...] = Field(min_length=1)
     builds: tuple[BuildEntry, ...] = ()
+    layouts: dict[str, Layout] = {}
+    channels: tuple[Channels, ...] = ()
+
+    def laid_out(self, layout: str) -> ProductFacts:
+        """Return the facts of the product where it is packaged in the way ``layout``; of its own for none."""
+        changes = self.layouts[layout].model_dump(exclude_none=True) if layout else {}
+        if "units" in changes:
+            changes["units"] = Units(**changes["units"])
+        return self.model_copy(update=changes)
+
+    def guess(self, channel: str) -> str:
+        """Return a version to sort ``channel`` by until it was installed: its own, else the newest track's."""
+        found = re.search(r"\d+(\.\d+)*", channel)
+        if found:
+            return found[0]
+        return max((t.name for t in self.tracks if t.name != FEATURE), key=parse_version)
 
     def track_of(self, version: str) -> str:
         """Return the track of ``version``: the one whose name it begins with, else the feature releases."""
@@ -167,6 +261,10 @@ class ProductFacts(_Data):
                     f'build {build.version} has track "{build.track}", '
                     f"which is none of {', '.join(tracks)}"
                 )
+        for channels in self.channels:
+            if channels.layout and channels.layout not in self.layouts:
+                known = ", ".join(self.layouts) or "none"
+                raise ValueError(f'channels have layout "{channels.layout}", which is none of {known}')
         if FEATURE not in tracks:
             raise ValueError(f'there is no track "{FEATURE}"; it has the releases that no other track has')
         return self
@@ -179,7 +277,7 @@ class CatalogueBuild:
     facts: ProductFacts
     version: str
     track: str
-    source: Source | Overlay | Standing
+    source: Source | CloudInit | Overlay | Standing
 
     @property
     def product(self) -> Product:
@@ -189,7 +287,22 @@ class CatalogueBuild:
     @property
     def name(self) -> str:
         """What a person asks for; the installed version is known once an image was made."""
-        return f"{self.product}@{self.version}"
+        return f"{self.product}@{self.asked}"
+
+    @property
+    def asked(self) -> str:
+        """The name without the product: a version, or a channel."""
+        return self.version
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it is among the builds of a run that names none."""
+        return not isinstance(self.source, CloudInit)
+
+    @property
+    def packaging(self) -> tuple[str, str]:
+        """What two builds have in common that one can be changed into the other: product and state's folder."""
+        return self.product, self.facts.state_dir
 
     def installed(
         self, version: str, api_extensions: int | None = None, schema: int | None = None
@@ -204,6 +317,30 @@ class CatalogueBuild:
             api_extensions=api_extensions,
             schema_version=schema,
         )
+
+
+@dataclass(frozen=True)
+class ChannelBuild(CatalogueBuild):
+    """A build that is found through a channel; what it is shows when it was installed."""
+
+    source: CloudInit
+    channel: str
+
+    @property
+    def asked(self) -> str:
+        """The name without the product: the channel."""
+        return self.channel
+
+    def installed(
+        self, version: str, api_extensions: int | None = None, schema: int | None = None
+    ) -> Build:
+        """Return the build as it was found installed, in the track of its version."""
+        build = super().installed(version, api_extensions, schema)
+        return build.model_copy(update={"track": self.facts.track_of(version)})
+
+    def resolved(self, revision: int) -> Self:
+        """Return the build with the revision that its channel has now."""
+        return replace(self, source=self.source.model_copy(update={"revision": revision}))
 
 
 @dataclass(frozen=True)
@@ -248,17 +385,27 @@ class Catalogue:
                 )
         return Catalogue(self.products, tuple(builds))
 
+    def replaced(self, builds: Iterable[CatalogueBuild]) -> Catalogue:
+        """Return the catalogue with ``builds`` in place of those that go by their names."""
+        new = {build.name: build for build in builds}
+        return Catalogue(self.products, tuple(new.get(build.name, build) for build in self.builds))
+
     def select(self, wanted: Iterable[str] = ()) -> list[CatalogueBuild]:
         """Return the builds named by ``wanted`` in the catalogue's order, each once; all for none.
 
-        A name is a build's (``incus@7.0.2``) or a product's (``incus``, all its builds).
+        A name is a build's (``incus@7.0.2``) or a product's (``incus``, all its builds). Channels are
+        among neither all nor a product's: they are asked for by their own name.
         Raises UsageError for a name that is neither.
         """
         names = {name.strip() for name in wanted}
         for name in sorted(names):
             if not self._named(name):
                 raise UsageError(self._unknown(name))
-        return [build for build in self.builds if not names or names & {build.name, build.product}]
+        return [
+            build
+            for build in self.builds
+            if build.name in names or (build.by_itself and (not names or build.product in names))
+        ]
 
     def get(self, name: str) -> CatalogueBuild:
         """Return the build called ``name``; UsageError where there is none."""
@@ -277,7 +424,8 @@ class Catalogue:
 
     def pairs(self) -> list[tuple[CatalogueBuild, CatalogueBuild]]:
         """Return (older, newer) for builds next to each other in the same product."""
-        return [(old, new) for old, new in pairwise(self.builds) if old.product == new.product]
+        by_packaging = sorted(self.builds, key=lambda build: build.packaging)
+        return [(old, new) for old, new in pairwise(by_packaging) if old.packaging == new.packaging]
 
     def _named(self, name: str) -> bool:
         return any(name in (build.name, build.product) for build in self.builds)
@@ -289,7 +437,9 @@ class Catalogue:
 
     def _nearest(self, name: str) -> str | None:
         product, _, version = name.partition("@")
-        same = [build for build in self.builds if build.product == product]
+        if "/" in version:
+            return self._alike(name)
+        same = [build for build in self.builds if build.product == product and build.by_itself]
         if same:
             try:
                 asked = parse_version(version)
@@ -297,6 +447,9 @@ class Catalogue:
                 return same[-1].name
             below = [build for build in same if parse_version(build.version) <= asked]
             return (below[-1] if below else same[0]).name
+        return self._alike(name)
+
+    def _alike(self, name: str) -> str | None:
         names = [facts.name for facts in self.products] + [build.name for build in self.builds]
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         return close[0] if close else None
@@ -320,17 +473,32 @@ def load(folder: Path = PRODUCTS) -> Catalogue:
                 f'{_short(file)}: name = "{facts.name}" is taken by another file; rename one'
             )
         products[facts.name] = facts
-    builds = [
+    builds: list[CatalogueBuild] = [
         CatalogueBuild(facts=facts, version=entry.version, track=entry.track, source=entry.source)
         for facts in products.values()
         for entry in facts.builds
+    ]
+    builds += [
+        _channel(facts, channels, name)
+        for facts in products.values()
+        for channels in facts.channels
+        for name in channels.names
     ]
     builds.sort(key=_order)
     return Catalogue(tuple(sorted(products.values(), key=lambda facts: facts.name)), tuple(builds))
 
 
-def _order(build: CatalogueBuild) -> tuple[str, Version]:
-    return build.product, parse_version(build.version)
+def _channel(facts: ProductFacts, channels: Channels, name: str) -> ChannelBuild:
+    laid_out = facts.laid_out(channels.layout)
+    version = facts.guess(name)
+    source = channels.source
+    if source.snap:
+        source = source.model_copy(update={"channel": name})
+    return ChannelBuild(laid_out, version, facts.track_of(version), source, name)
+
+
+def _order(build: CatalogueBuild) -> tuple[str, Version, str]:
+    return build.product, parse_version(build.version), build.asked
 
 
 def _read(file: Path) -> ProductFacts:

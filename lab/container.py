@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from lab import preseeds
@@ -54,8 +55,17 @@ class Container:
     substrate = "container"
     emulated = False
 
-    def __init__(self, host: Host, name: str, image: Image, address: str | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        image: Image,
+        address: str | None = None,
+        config: Mapping[str, str] | None = None,
+    ) -> None:
         self.host = host
+        # Configuration of the instance beside that of every member.
+        self._config = dict(config or {})
         self.name = name
         self.image = image
         self.volume = f"{name}-state"
@@ -222,6 +232,7 @@ class Container:
             forwarded=self._forwarded,
             port=PORT,
         )
+        body["config"] |= self._config
         left_out = {name: body["devices"].pop(name) for name in without}
         where: dict[str, Any] = {"target": on} if on else {}
         self._lab("create", lambda: self.host.api.post("instances", body, timeout=120, **where))

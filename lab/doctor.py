@@ -49,7 +49,7 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     lab_host = _lab_host(wanted, root=root)
     yield lab_host
     absent = {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
-    unbaked = [entry.name for entry in catalogue.load().builds if bake.baked(entry) is None]
+    unbaked = [entry.name for entry in catalogue.load().select() if bake.baked(entry) is None]
     yield Finding(
         "baking",
         "mmdebstrap and what it needs" if not absent else f"not installed: {', '.join(absent)}",

@@ -29,10 +29,11 @@ from filelock import FileLock, Timeout
 
 from builds import is_before, parse_version, upstream
 from lab import mirror as mirrors
-from lab.catalogue import CatalogueBuild, SideloadedBuild, Source
+from lab.catalogue import CatalogueBuild, ChannelBuild, SideloadedBuild, Source
 from lab.errors import LabError
 
 IMAGES = Path(__file__).parent / "images"
+CLOUD_INIT = Path(__file__).parent / "cloud-init"
 # Bytes of a virtual machine's first disk, which is sparse.
 DISK = 6 * 1024**3
 # What Debian calls a machine that the kernel calls otherwise.
@@ -78,6 +79,8 @@ TOOLS = {
 }
 
 Progress = Callable[[str], None]
+# Fills the folder of a root file system by other means than mmdebstrap, and returns the version in it.
+Fill = Callable[[Path], str]
 
 
 @dataclass(frozen=True)
@@ -159,13 +162,19 @@ def recipe(
         for path in sorted((images_dir / folder).rglob("*"))
         if path.is_file()
     }
-    return {
+    found: dict[str, object] = {
         "build": build.name,
         "architecture": platform.machine(),
         "source": build.source.model_dump(mode="json"),
         "packages": _packages(build, images_dir, kind),
         "files": files,
     }
+    if isinstance(build, ChannelBuild):
+        found["cloud-init"] = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (*sorted(CLOUD_INIT.glob("install-*.yaml")), CLOUD_INIT / "images.toml")
+        }
+    return found
 
 
 def digest(build: CatalogueBuild, images_dir: Path = IMAGES, kind: Kind = CONTAINER) -> str:
@@ -191,8 +200,11 @@ def make(
     stop: threading.Event | None = None,
     images_dir: Path = IMAGES,
     kind: Kind = CONTAINER,
+    fill: Fill | None = None,
 ) -> RootfsImage:
     """Return the image of ``build`` in the folder ``into``, making it where it is missing.
+
+    ``fill`` makes what is in it where that takes more than this machine: a build of a channel needs it.
 
     ``force`` makes it again, which takes newer packages from the archive. ``mirror`` is the address
     of an archive (by default this machine's own). ``progress`` is told what is being done, one line
@@ -209,7 +221,7 @@ def make(
     if not force and (image := read(final, kind)):
         return image
     job = _Job(
-        build, into, identity, images_dir, kind, progress=progress, stop=stop or threading.Event()
+        build, into, identity, images_dir, kind, progress=progress, stop=stop or threading.Event(), fill=fill
     )
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -303,7 +315,9 @@ class _Job:
         *,
         progress: Progress,
         stop: threading.Event,
+        fill: Fill | None = None,
     ) -> None:
+        self.fill = fill
         self.build = build
         self.kind = kind
         self.into = into
@@ -384,7 +398,7 @@ class _Job:
 
     def _tell(self, version: str, seconds: float) -> None:
         self.say(f"{version}, made in {seconds:.0f} s")
-        if isinstance(self.build.source, Source) and not upstream(version).startswith(self.build.version):
+        if type(self.build) is CatalogueBuild and not upstream(version).startswith(self.build.version):
             newer = is_before(self.build.version, version)
             self.say(
                 f"{self.build.source.label} now holds {version}, which is "
@@ -393,6 +407,8 @@ class _Job:
 
     def _fill(self, root: Path, partial: Path, mirror: mirrors.Mirror) -> str:
         """Put the build into ``root`` and return the version of what is installed there."""
+        if isinstance(self.build, ChannelBuild):
+            return self._take(self.build, root, partial, mirror)
         if not isinstance(self.build, SideloadedBuild):
             self._run(self._install(self.build, root, mirror), mirror)
             return self._inventory(root, partial)
@@ -412,6 +428,18 @@ class _Job:
             self._inventory(root, partial)
             version = self._reported(root, partial / "version", mirror)
         return self.build.identity(version)
+
+    def _take(
+        self, build: ChannelBuild, root: Path, partial: Path, mirror: mirrors.Mirror
+    ) -> str:
+        """Take what cloud-init has installed on the lab host, and make a member of it as of the others."""
+        if self.fill is None:
+            raise LabError(f"{build.name} is installed on the lab host; python -m lab bake {build.name} does it")
+        version = self.fill(root)
+        customise = self.images_dir / self.kind.name / "customise"
+        self._run(["sh", str(customise), str(root), str(self.images_dir)], mirror)
+        self._inventory(root, partial)
+        return version
 
     def _base(self, build: SideloadedBuild, mirror: mirrors.Mirror) -> RootfsImage:
         return make(
@@ -497,7 +525,8 @@ class _Job:
             )
         (partial / "packages.tsv").write_text(done.stdout, "utf-8")
         versions = dict(line.split("\t")[:2] for line in done.stdout.splitlines())
-        return versions[self.build.facts.packages[0]]
+        # A snap is no package.
+        return versions.get(self.build.facts.packages[0], "")
 
     def _metadata(self, file: Path, version: str) -> None:
         """Write what LXD and Incus are told of the image."""
@@ -674,6 +703,11 @@ def _pack_vm(root: Path, into: Path) -> list[list[str]]:
 
 
 PACK = {CONTAINER.name: _pack_container, VM.name: _pack_vm}
+
+
+def member_packages(images_dir: Path = IMAGES) -> list[str]:
+    """Return the packages of every member, beside the product's own. Raises LabError."""
+    return _lines(images_dir / "container" / "packages")
 
 
 def _packages(build: CatalogueBuild, images_dir: Path, kind: Kind = CONTAINER) -> list[str]:

@@ -154,7 +154,8 @@ def test_workers_belong_to_the_run_of_their_controller(pytester, monkeypatch):
     configured = pytester.parseconfigure("suites")
     node = types.SimpleNamespace(config=configured, workerinput={})
     options.pytest_configure_node(node)
-    assert node.workerinput == {"clusterproof_run": configured.stash[options.RUN].id}
+    run = configured.stash[options.RUN].id
+    assert node.workerinput == {"clusterproof_run": run, "clusterproof_revisions": {}}
     worker = pytester.parseconfig("suites")
     worker.workerinput = node.workerinput
     worker.workerinput["workerid"] = "gw0"

@@ -1,0 +1,250 @@
+"""Baking by cloud-init: a build is installed by the first boot of an image of others.
+
+The lab host gets the image from its remote, or it is made here of Debian's packages; a container of it is
+started with user-data from ``lab/cloud-init``, and what it has become is packed as a member's image.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+import tarfile
+import tomllib
+from pathlib import Path
+from typing import Self
+
+import jinja2
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from lab import mirror as mirrors
+from lab.api import ApiError
+from lab.catalogue import CatalogueBuild, ChannelBuild, Source, explain
+from lab.container import Container
+from lab.errors import LabError, UsageError
+from lab.host import Host
+from lab.image import Image
+from lab.machine import CommandTimeoutError, Result
+from lab.rootfs import IMAGES, Progress, member_packages, remove_tree
+
+DATA = Path(__file__).parent / "cloud-init"
+# Seconds for installing everything over a slow network.
+INSTALL = 1800.0
+PULL = 1800.0
+# What cloud-init's status ends with when all is done: with 2 where it has remarks that it could go on after.
+SUCCEEDED = (0, 2)
+KEYRINGS = {
+    "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "own": "/etc/apt/keyrings/clusterproof.asc",
+}
+# What is asked for in user-data beside the product and a member's own packages.
+TOOLS = ("ca-certificates", "curl", "gpg")
+# cloud-init has done its work: members start without it, and with nothing it has learnt.
+CLEAN = (
+    "cloud-init clean --logs && touch /etc/cloud/cloud-init.disabled && "
+    "rm -rf /run/clusterproof-install /var/lib/apt/lists/* /var/cache/apt/archives/*.deb"
+)
+# What a server puts into an image of this kind: cloud-init's NoCloud seed, from the instance's configuration.
+SEED = "/var/lib/cloud/seed/nocloud-net"
+TEMPLATES = {
+    "user-data": '{{ config_get("cloud-init.user-data", "#cloud-config") }}',
+    "meta-data": "instance-id: {{ container.name }}\nlocal-hostname: {{ container.name }}\n",
+}
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(DATA),
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,  # noqa: S701 - YAML and no page; values are quoted
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters["quote"] = lambda value: shlex.quote(str(value))
+
+
+class Base(BaseModel):
+    """An image to begin with: one of a simplestreams server, or a suite of Debian of which it is made here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: str = ""
+    protocol: str = "simplestreams"
+    alias: str = ""
+    suite: str = ""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.suite) == bool(self.server and self.alias):
+            raise ValueError("give either a suite, or a server with an alias")
+        return self
+
+
+class BaseBuild(CatalogueBuild):
+    """Debian with cloud-init, made as a member's image is, without a product."""
+
+    @property
+    def asked(self) -> str:
+        """The name without the product."""
+        return f"base-{self.source.suite}" if isinstance(self.source, Source) else self.version
+
+
+def base_of(build: ChannelBuild) -> Base:
+    """Return the image that ``build`` is installed in. Raises UsageError."""
+    file = DATA / "images.toml"
+    try:
+        images = tomllib.loads(file.read_text("utf-8"))
+        if build.source.image not in images:
+            raise UsageError(f'{build.name}: image "{build.source.image}" is none of {", ".join(images)}')
+        return Base.model_validate(images[build.source.image])
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file.name} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{file.name}: {build.source.image}: {explain(error)}") from None
+
+
+def base_build(build: ChannelBuild) -> BaseBuild:
+    """Return what is made on this machine for an image of Debian with cloud-init."""
+    source = Source(kind="debian", suite=base_of(build).suite)
+    facts = build.facts.model_copy(update={"packages": ("cloud-init",)})
+    return BaseBuild(facts, build.version, build.track, source)
+
+
+def user_data(build: ChannelBuild, mirror: mirrors.Mirror, images_dir: Path = IMAGES) -> str:
+    """Return the user-data that installs ``build``. Raises LabError where the mirror is needed and unknown."""
+    source = build.source
+    packages = sorted({*member_packages(images_dir), *TOOLS})
+    if source.apt is None:
+        return _ENVIRONMENT.get_template("install-snap.yaml").render(
+            packages=packages, snap=source.snap, channel=source.channel, revision=source.revision
+        )
+    apt = source.apt
+    uri = apt.uri or mirror.archive
+    if not uri:
+        raise LabError(f"{build.name} needs the address of a Debian archive; give one with --mirror")
+    return _ENVIRONMENT.get_template("install-apt.yaml").render(
+        packages=packages,
+        product=build.facts.packages,
+        uri=uri,
+        suite=apt.suite,
+        key=apt.key,
+        fingerprint=apt.fingerprint,
+        keyring=KEYRINGS["own" if apt.key else "debian"],
+        pin=apt.pin.release if apt.pin else "",
+        pinned=" ".join(apt.pin.packages) if apt.pin else "",
+    )
+
+
+def seeded(metadata: Path) -> bytes:
+    """Return a server's description of the image ``metadata``, with cloud-init's seed among its templates."""
+    found = io.BytesIO()
+    with tarfile.open(metadata) as old, tarfile.open(fileobj=found, mode="w") as new:
+        for entry in old:
+            content = old.extractfile(entry)
+            text = content.read() if content else b""
+            if entry.name == "metadata.yaml":
+                text += "".join(
+                    f"  {SEED}/{name}:\n    when: [create, copy]\n    template: {name}.tpl\n"
+                    for name in TEMPLATES
+                ).encode()
+            _add(new, entry.name, text)
+        for name, template in TEMPLATES.items():
+            _add(new, f"templates/{name}.tpl", template.encode())
+    return found.getvalue()
+
+
+def pull(base: Base, host: Host) -> str:
+    """Let the host get an image of its remote; return its fingerprint. Raises LabError."""
+    source = {
+        "type": "image",
+        "mode": "pull",
+        "server": base.server,
+        "protocol": base.protocol,
+        "alias": base.alias,
+    }
+    try:
+        done = host.api.post("images", {"source": source, "auto_update": False}, timeout=PULL)
+    except ApiError as error:
+        raise LabError(f"the lab host cannot get image {base.alias} of {base.server}: {error}") from error
+    return str(done["metadata"]["fingerprint"])
+
+
+def fill(
+    build: ChannelBuild, fingerprint: str, host: Host, progress: Progress, text: str, root: Path
+) -> str:
+    """Install ``build`` by a first boot of image ``fingerprint`` with user-data ``text``; fill ``root`` with it.
+
+    Returns the version that was installed. Raises LabError.
+    """
+    image = Image(build.installed(build.version), build.facts, "", fingerprint)
+    config = {"cloud-init.user-data": text}
+    machine = Container(host, f"cp-{host.run.id[-4:]}-{host.run.number():x}-bake", image, config=config)
+    try:
+        progress("booting")
+        machine.create()
+        machine.start()
+        progress("installing by cloud-init")
+        _wait(build, machine)
+        version = _version(build, machine)
+        _do(build, machine, CLEAN)
+        machine.stop()
+        progress("fetching")
+        _fetch(machine, host, root)
+    finally:
+        machine.destroy()
+    return version
+
+
+def _wait(build: ChannelBuild, machine: Container) -> None:
+    """Wait until cloud-init has ended. Raises LabError with its own words where it did not succeed."""
+    try:
+        done = machine.execute(["cloud-init", "status", "--wait", "--long"], timeout=INSTALL)
+    except CommandTimeoutError as error:
+        raise LabError(f"{build.name}: cloud-init has not ended after {INSTALL:g} s") from error
+    if done.rc not in SUCCEEDED or "status: done" not in done.stdout:
+        log = machine.execute(["tail", "-n", "8", "/var/log/cloud-init-output.log"], timeout=30)
+        lines = [*done.stdout.splitlines(), *log.stdout.splitlines()]
+        said = " | ".join(line.strip() for line in lines if line.strip())
+        raise LabError(f"{build.name} could not be installed by cloud-init: {said}")
+
+
+def _version(build: ChannelBuild, machine: Container) -> str:
+    """Return the version of what was installed; of a snap with its revision, which is its identity."""
+    if build.source.snap:
+        reported = _do(build, machine, f"{build.facts.daemon} --version").stdout.split()[0]
+        listed = _do(build, machine, f"snap list {build.source.snap}").stdout.splitlines()[1].split()
+        if listed[2] != str(build.source.revision):
+            raise LabError(f"{build.name}: revision {listed[2]} was installed, not {build.source.revision}")
+        return f"{reported}+snap.{listed[2]}"
+    query = shlex.join(["dpkg-query", "--show", "--showformat=${Version}", build.facts.packages[0]])
+    return _do(build, machine, query).stdout.strip()
+
+
+def _do(build: ChannelBuild, machine: Container, command: str) -> Result:
+    done = machine.execute(["sh", "-c", command], timeout=120)
+    if not done.ok:
+        raise LabError(f"{build.name}: {command} ended with {done.rc}: {done.stderr.strip()[-300:]}")
+    return done
+
+
+def _fetch(machine: Container, host: Host, root: Path) -> None:
+    """Put the machine's file system into ``root``, by way of an image that the host makes of it."""
+    body = {"source": {"type": "instance", "name": machine.name}, "compression_algorithm": "none"}
+    fingerprint = host.api.post("images", body, timeout=600)["metadata"]["fingerprint"]
+    archive = root.with_name("published.tar")
+    try:
+        host.api.download(f"images/{fingerprint}/export", archive)
+    finally:
+        host.api.delete(f"images/{fingerprint}", timeout=60)
+    unpacked = root.with_name("published")
+    unpacked.mkdir()
+    with tarfile.open(archive) as tar:
+        # Its own file system, devices and set-user-id programs among it, which a filter would take away.
+        tar.extractall(unpacked, numeric_owner=True, filter="fully_trusted")  # noqa: S202 - of our own host
+    archive.unlink()
+    (unpacked / "rootfs").rename(root)
+    remove_tree(unpacked)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o644
+    tar.addfile(entry, io.BytesIO(content))
+
