@@ -87,7 +87,7 @@ class CloudInit(_Data):
     """A build that cloud-init installs in an image of others: a snap, or packages of an apt source.
 
     ``image`` is one of ``lab/cloud-init/images.toml``. A snap comes in the revision that the channel had when
-    the run began; ``revision`` is 0 until then.
+    the run began; ``revision`` is 0 until then. One that is a ``file`` of somebody's own goes by its sha256.
     """
 
     kind: Literal["cloud-init"]
@@ -95,11 +95,14 @@ class CloudInit(_Data):
     snap: str = ""
     channel: str = ""
     revision: int = 0
+    file: str = ""
     apt: Package | None = None
 
     @property
     def label(self) -> str:
         """The source in a few words, for tables and records."""
+        if self.file:
+            return f"snap of one's own on {self.image}"
         if self.snap:
             return f"snap {self.channel}" + (f" revision {self.revision}" if self.revision else "")
         assert self.apt
@@ -240,7 +243,7 @@ class ProductFacts(_Data):
 
     def track_of(self, version: str) -> str:
         """Return the track of ``version``: the one whose name it begins with, else the feature releases."""
-        parts = upstream(version).split(".")
+        parts = upstream(version).partition("+")[0].split(".")
         for count in range(len(parts), 0, -1):
             name = ".".join(parts[:count])
             if any(track.name == name for track in self.tracks):
@@ -344,6 +347,22 @@ class ChannelBuild(CatalogueBuild):
 
 
 @dataclass(frozen=True)
+class SnapFile(ChannelBuild):
+    """A snap of somebody's own, the file at ``path``; until it was installed it goes by what the file says."""
+
+    path: Path
+
+    @property
+    def asked(self) -> str:
+        """The name without the product: the version, with the digest of the file."""
+        return self.version
+
+    def identity(self, reported: str) -> str:
+        """Return the version of this build where its product says that it is ``reported``."""
+        return sideloaded(reported, self.source.file)
+
+
+@dataclass(frozen=True)
 class SideloadedBuild(CatalogueBuild):
     """A build of somebody's own: the daemon at ``path``, or the packages in the folder, over ``base``.
 
@@ -361,7 +380,7 @@ class SideloadedBuild(CatalogueBuild):
 
     def identity(self, reported: str) -> str:
         """Return the version of this build where its product says that it is ``reported``."""
-        return f"{reported}+sideload.{self.source.digest[:12]}"
+        return sideloaded(reported, self.source.digest)
 
     def found(self, version: str) -> Self:
         """Return the build as it was found to be: ``version`` is its identity."""
@@ -495,6 +514,11 @@ def _channel(facts: ProductFacts, channels: Channels, name: str) -> ChannelBuild
     if source.snap:
         source = source.model_copy(update={"channel": name})
     return ChannelBuild(laid_out, version, facts.track_of(version), source, name)
+
+
+def sideloaded(reported: str, digest: str) -> str:
+    """Return the identity of a build of somebody's own: its version and the first digits of its sha256."""
+    return f"{reported}+sideload.{digest[:12]}"
 
 
 def _order(build: CatalogueBuild) -> tuple[str, Version, str]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lab import mirror as mirrors
 from lab.api import ApiError
-from lab.catalogue import CatalogueBuild, ChannelBuild, Source, explain
+from lab.catalogue import CatalogueBuild, ChannelBuild, SnapFile, Source, explain
 from lab.container import Container
 from lab.errors import LabError, UsageError
 from lab.host import Host
@@ -38,10 +38,12 @@ KEYRINGS = {
 }
 # What is asked for in user-data beside the product and a member's own packages.
 TOOLS = ("ca-certificates", "curl", "gpg")
+# Where a snap of somebody's own is put before the first boot.
+SNAP_FILE = "/root/clusterproof.snap"
 # cloud-init has done its work: members start without it, and with nothing it has learnt.
 CLEAN = (
     "cloud-init clean --logs && touch /etc/cloud/cloud-init.disabled && "
-    "rm -rf /run/clusterproof-install /var/lib/apt/lists/* /var/cache/apt/archives/*.deb"
+    f"rm -rf /run/clusterproof-install {SNAP_FILE} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb"
 )
 # What a server puts into an image of this kind: cloud-init's NoCloud seed, from the instance's configuration.
 SEED = "/var/lib/cloud/seed/nocloud-net"
@@ -112,7 +114,11 @@ def user_data(build: ChannelBuild, mirror: mirrors.Mirror, images_dir: Path = IM
     packages = sorted({*member_packages(images_dir), *TOOLS})
     if source.apt is None:
         return _ENVIRONMENT.get_template("install-snap.yaml").render(
-            packages=packages, snap=source.snap, channel=source.channel, revision=source.revision
+            packages=packages,
+            snap=source.snap,
+            channel=source.channel,
+            revision=source.revision,
+            file=SNAP_FILE if source.file else "",
         )
     apt = source.apt
     uri = apt.uri or mirror.archive
@@ -178,6 +184,8 @@ def fill(
     try:
         progress("booting")
         machine.create()
+        if isinstance(build, SnapFile):
+            machine.write(SNAP_FILE, build.path.read_bytes())
         machine.start()
         progress("installing by cloud-init")
         _wait(build, machine)
@@ -209,6 +217,8 @@ def _version(build: ChannelBuild, machine: Container) -> str:
     if build.source.snap:
         reported = _do(build, machine, f"{build.facts.daemon} --version").stdout.split()[0]
         listed = _do(build, machine, f"snap list {build.source.snap}").stdout.splitlines()[1].split()
+        if isinstance(build, SnapFile):
+            return build.identity(reported)
         if listed[2] != str(build.source.revision):
             raise LabError(f"{build.name}: revision {listed[2]} was installed, not {build.source.revision}")
         return f"{reported}+snap.{listed[2]}"

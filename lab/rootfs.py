@@ -151,7 +151,7 @@ def recipe(
         return {
             "product": build.product,
             "source": build.source.model_dump(mode="json"),
-            "base": digest(build.base, images_dir),
+            "base": digest(build.base, images_dir, kind),
         }
     files = {
         str(path.relative_to(images_dir)): [
@@ -417,6 +417,11 @@ class _Job:
             self._run(self._install(self.build.base, root, mirror, given), mirror)
             remove_tree(partial / "packages")
             version = self._inventory(root, partial)
+        elif self.kind is VM:
+            raise LabError(
+                f"{self.build.name} is a daemon laid over another build, which is for containers so far; "
+                "a folder of packages can be sideloaded into virtual machines too"
+            )
         else:
             base = self._base(self.build, mirror)
             self.say("unpacking")
@@ -433,6 +438,8 @@ class _Job:
         self, build: ChannelBuild, root: Path, partial: Path, mirror: mirrors.Mirror
     ) -> str:
         """Take what cloud-init has installed on the lab host, and make a member of it as of the others."""
+        if self.kind is VM:
+            raise LabError(f"{build.name} is installed by cloud-init, which is for containers so far")
         if self.fill is None:
             raise LabError(f"{build.name} is installed on the lab host; python -m lab bake {build.name} does it")
         version = self.fill(root)

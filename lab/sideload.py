@@ -2,22 +2,38 @@
 
 ``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages. The image
 is made as soon as the option is read: what the build is called depends on what it reports of itself.
+``lxd=path/to/file.snap`` is a snap, which cloud-init installs on the lab host as it does those of the store;
+until then it goes by the version that the file names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from lab import rootfs
-from lab.catalogue import Catalogue, CatalogueBuild, Overlay, SideloadedBuild, Source
+from lab.catalogue import (
+    Catalogue,
+    CatalogueBuild,
+    ChannelBuild,
+    Overlay,
+    SideloadedBuild,
+    SnapFile,
+    Source,
+    sideloaded,
+)
 from lab.errors import LabError, UsageError
 from lab.rootfs import Progress
 
-FORM = "write it like incus@7.0.2=path/to/incusd or incus@7.0.2=path/to/folder-of-debs"
+FORM = (
+    "write it like incus@7.0.2=path/to/incusd, incus@7.0.2=path/to/folder-of-debs or lxd=path/to/file.snap"
+)
 _ELF = b"\x7fELF"
 _SQUASHFS = b"hsqs"
 
@@ -32,13 +48,16 @@ def add(
     given = [read(text, known) for text in wanted]
     found: list[CatalogueBuild] = []
     for build in given:
+        if isinstance(build, SnapFile):
+            found.append(build)
+            continue
         image = rootfs.find(build, into) or rootfs.make(build, into, progress, mirror)
         found.append(build.found(image.package_version))
     return known.with_builds(found), found
 
 
-def read(text: str, known: Catalogue) -> SideloadedBuild:
-    """Return the build that ``text`` gives, which goes by its base's version until it was installed.
+def read(text: str, known: Catalogue) -> SideloadedBuild | SnapFile:
+    """Return the build that ``text`` gives, which until it was installed goes by its base's or file's version.
 
     Raises UsageError.
     """
@@ -48,6 +67,8 @@ def read(text: str, known: Catalogue) -> SideloadedBuild:
     path = Path(place).expanduser().absolute()
     try:
         form = _form(path)
+        if form == "snap":
+            return _snap(name, path, known)
         base = known.get(name)
         digest = _digest(path)
     except OSError as error:
@@ -63,7 +84,7 @@ def read(text: str, known: Catalogue) -> SideloadedBuild:
     return build
 
 
-def _form(path: Path) -> Literal["daemon", "packages"]:
+def _form(path: Path) -> Literal["daemon", "packages", "snap"]:
     """Say what is at ``path``, by what is in it. Raises UsageError, OSError."""
     if path.is_dir():
         if not list(path.glob("*.deb")):
@@ -74,8 +95,45 @@ def _form(path: Path) -> Literal["daemon", "packages"]:
     if begin == _ELF:
         return "daemon"
     if begin == _SQUASHFS:
-        raise UsageError(f"--sideload: {path} is a snap, which is not laid over a build")
-    raise UsageError(f"--sideload: {path} is neither a program (ELF) nor a folder of *.deb; {FORM}")
+        return "snap"
+    raise UsageError(f"--sideload: {path} is no program (ELF), no snap and no folder of *.deb; {FORM}")
+
+
+def _snap(name: str, path: Path, known: Catalogue) -> SnapFile:
+    """Return the build that is the snap ``path`` of product ``name``. Raises UsageError, OSError, LabError."""
+    facts = known.product(name)
+    channels = [
+        build for build in known.builds if isinstance(build, ChannelBuild) and build.product == facts.name
+    ]
+    like = next((build for build in channels if build.source.snap), None)
+    if like is None:
+        raise UsageError(f"--sideload: {name} is not packaged as a snap; {FORM}")
+    said = _described(path)
+    if said.get("name") != like.source.snap:
+        raise UsageError(f'--sideload: {path} is the snap "{said.get("name")}" and not {like.source.snap}')
+    # A snap of the newest source is called after its commit, which is no version.
+    version = re.match(r"\d+(\.\d+)*", str(said.get("version", "")))
+    digest = _digest(path)
+    guess = sideloaded(version[0] if version else facts.guess("latest"), digest)
+    source = like.source.model_copy(update={"channel": "", "file": digest})
+    return SnapFile(like.facts, guess, facts.track_of(guess), source, "", path)
+
+
+def _described(path: Path) -> dict[str, object]:
+    """Return what a snap says of itself. Raises UsageError, LabError."""
+    try:
+        done = subprocess.run(
+            ["unsquashfs", "-cat", str(path), "meta/snap.yaml"], capture_output=True, check=False, timeout=60
+        )
+    except OSError as error:
+        raise LabError("reading a snap needs unsquashfs; run lab/bootstrap") from error
+    try:
+        found = yaml.safe_load(done.stdout) if done.returncode == 0 else None
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"--sideload: {path} is no snap: it has no meta/snap.yaml that can be read")
+    return found
 
 
 def _digest(path: Path) -> str:

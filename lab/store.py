@@ -110,7 +110,9 @@ def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = N
     """
 
     def one(build: CatalogueBuild) -> CatalogueBuild:
-        if not isinstance(build, ChannelBuild) or not build.source.snap or build.source.revision:
+        if not isinstance(build, ChannelBuild) or build.source.revision or build.source.file:
+            return build
+        if not build.source.snap:
             return build
         revision = (known or {}).get(build.name) or resolve(build.source.snap, build.channel).revision
         return build.resolved(revision)

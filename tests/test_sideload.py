@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds import Bound, Expectation, Range
-from lab import catalogue, mirror, rootfs, sideload
+from lab import catalogue, firstboot, mirror, rootfs, sideload, store
 from lab.errors import LabError, UsageError
 from lab.mirror import Mirror
 from tests.fakes import FakeCheckout, bake_beforehand, stand_in
@@ -143,6 +145,57 @@ class TestPackages:
             add(f"incus@7.0.2={packages}", tmp_path / "out")
 
 
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="squashfs-tools are not installed")
+class TestSnap:
+    def snap(self, folder: Path, text: str) -> Path:
+        """Make a snap that says ``text`` of itself."""
+        (folder / "tree" / "meta").mkdir(parents=True)
+        (folder / "tree" / "meta" / "snap.yaml").write_text(text)
+        path = folder / "own.snap"
+        subprocess.run(["mksquashfs", folder / "tree", path, "-quiet"], check=True, capture_output=True)
+        return path
+
+    @pytest.mark.parametrize(
+        ("version", "known_as", "track"),
+        [("5.21.3-abc1234", "5.21.3", "5.21"), ("'6.4'", "6.4", "6"), ("git-570aaa1", "6", "6")],
+    )
+    def test_goes_by_what_it_says_until_it_is_installed(self, tmp_path, version, known_as, track):
+        path = self.snap(tmp_path, f"name: lxd\nversion: {version}\n")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        known, (build,) = sideload.add([f"lxd={path}"], KNOWN, tmp_path / "out", lambda _: None)
+        assert isinstance(build, catalogue.SnapFile)
+        assert build.name == f"lxd@{known_as}+sideload.{digest[:12]}"
+        assert (build.track, known.get(build.name)) == (track, build)
+        assert build.identity("5.21.9") == f"5.21.9+sideload.{digest[:12]}"
+        assert build.facts.state_dir == "/var/snap/lxd/common/lxd"
+        assert store.settle([build]) == [build]
+
+    def test_is_installed_by_cloud_init_from_its_file(self, tmp_path):
+        build = sideload.read(f"lxd={self.snap(tmp_path, 'name: lxd')}", KNOWN)
+        assert isinstance(build, catalogue.SnapFile)
+        text = firstboot.user_data(build, Mirror())
+        assert "snap install --dangerous /root/clusterproof.snap" in text
+        assert "--revision" not in text
+
+    @pytest.mark.parametrize(
+        ("product", "text", "says"),
+        [
+            ("lxd", "name: microceph", 'is the snap "microceph" and not lxd'),
+            ("lxd", "- a list", "has no meta/snap.yaml that can be read"),
+            ("incus", "name: incus", "incus is not packaged as a snap"),
+            ("lxc", "name: lxd", 'product "lxc" is not in lab/products'),
+        ],
+    )
+    def test_that_cannot_be_installed_is_refused(self, tmp_path, product, text, says):
+        with pytest.raises(UsageError, match=says):
+            sideload.read(f"{product}={self.snap(tmp_path, text)}", KNOWN)
+
+    def test_that_is_damaged_is_refused(self, tmp_path):
+        (tmp_path / "cut.snap").write_bytes(b"hsqs and no more")
+        with pytest.raises(UsageError, match="is no snap"):
+            sideload.read(f"lxd={tmp_path / 'cut.snap'}", KNOWN)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -153,7 +206,7 @@ class TestPackages:
         ("incus={daemon}", "not in lab/products"),
         ("incus@6.0.4={daemon}/none", "Not a directory; write it like"),
         ("incus@6.0.4=/no/such/file", "No such file or directory; write it like"),
-        ("incus@6.0.4={folder}/text", "is neither a program"),
+        ("incus@6.0.4={folder}/text", "is no program"),
         ("incus@6.0.4={folder}/empty", "no [*].deb in the folder"),
     ],
 )
@@ -190,6 +243,8 @@ def test_expectations_are_those_of_the_reported_version(reported, digest):
         ("lxd", "5.2", "feature"),
         ("lxd", "6.4", "6"),
         ("lxd", "4.24", "feature"),
+        ("lxd", "6+sideload.0123456789ab", "6"),
+        ("lxd", "5.21.3+snap.33110", "5.21"),
     ],
 )
 def test_a_version_has_the_track_that_it_begins_with(product, version, track):
