@@ -162,6 +162,7 @@ class Track(_Data):
 class Layout(_Data):
     """What differs from the product's own facts where a build is packaged in another way."""
 
+    name: str = Field(min_length=1)
     client: str | None = None
     admin: tuple[str, ...] | None = None
     daemon: str | None = None
@@ -224,14 +225,18 @@ class ProductFacts(_Data):
     units: Units
     tracks: tuple[Track, ...] = Field(min_length=1)
     builds: tuple[BuildEntry, ...] = ()
-    layouts: dict[str, Layout] = {}
+    layouts: tuple[Layout, ...] = ()
     channels: tuple[Channels, ...] = ()
 
     def laid_out(self, layout: str) -> ProductFacts:
         """Return the facts of the product where it is packaged in the way ``layout``; of its own for none."""
-        changes = self.layouts[layout].model_dump(exclude_none=True) if layout else {}
-        if "units" in changes:
-            changes["units"] = Units(**changes["units"])
+        changes = {
+            key: value
+            for one in self.layouts
+            if one.name == layout
+            for key, value in one
+            if value is not None and key != "name"
+        }
         return self.model_copy(update=changes)
 
     def guess(self, channel: str) -> str:
@@ -265,8 +270,9 @@ class ProductFacts(_Data):
                     f"which is none of {', '.join(tracks)}"
                 )
         for channels in self.channels:
-            if channels.layout and channels.layout not in self.layouts:
-                known = ", ".join(self.layouts) or "none"
+            layouts = [layout.name for layout in self.layouts]
+            if channels.layout and channels.layout not in layouts:
+                known = ", ".join(layouts) or "none"
                 raise ValueError(f'channels have layout "{channels.layout}", which is none of {known}')
         if FEATURE not in tracks:
             raise ValueError(f'there is no track "{FEATURE}"; it has the releases that no other track has')

@@ -83,9 +83,9 @@ def test_the_builds_of_a_cell(build):
 
 def test_the_builds_of_a_change_the_judged_one_last():
     for old, new in CATALOGUE.pairs():
-        node = f"suites/a/test_b.py::test_c[{old.name}-to-{new.version}]"
+        node = f"suites/a/test_b.py::test_c[{old.name}-to-{new.asked}]"
         assert builds_of(node, CATALOGUE) == [old, new]
-        node = f"suites/a/test_b.py::TestD::test_c[{new.name}-to-{old.version}]"
+        node = f"suites/a/test_b.py::TestD::test_c[{new.name}-to-{old.asked}]"
         assert builds_of(node, CATALOGUE) == [new, old]
 
 
