@@ -212,6 +212,11 @@ def _wait(build: ChannelBuild, machine: Container) -> None:
         raise LabError(f"{build.name} could not be installed by cloud-init: {said}")
 
 
+def snap_version(reported: str, revision: int) -> str:
+    """Return the identity of a snap that says it is version ``reported``."""
+    return f"{reported}+snap.{revision}"
+
+
 def _version(build: ChannelBuild, machine: Container) -> str:
     """Return the version of what was installed; of a snap with its revision, which is its identity."""
     if build.source.snap:
@@ -221,7 +226,7 @@ def _version(build: ChannelBuild, machine: Container) -> str:
             return build.identity(reported)
         if listed[2] != str(build.source.revision):
             raise LabError(f"{build.name}: revision {listed[2]} was installed, not {build.source.revision}")
-        return f"{reported}+snap.{listed[2]}"
+        return snap_version(reported, build.source.revision)
     query = shlex.join(["dpkg-query", "--show", "--showformat=${Version}", build.facts.packages[0]])
     return _do(build, machine, query).stdout.strip()
 

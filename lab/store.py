@@ -120,6 +120,24 @@ def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = N
     return [one(build) for build in builds]
 
 
+def given(texts: Iterable[str], builds: Iterable[CatalogueBuild]) -> dict[str, int]:
+    """Return by build's name the revisions that ``texts`` ask for, like ``lxd@5.21/edge=33110``.
+
+    Raises UsageError for what is not of this form, and for a build that is not the channel of a snap.
+    """
+    snaps = [build.name for build in builds if isinstance(build, ChannelBuild) and build.source.snap]
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, revision = text.rpartition("=")
+        if name not in snaps:
+            listed = ", ".join(snaps) or "none; choose one with --build"
+            raise UsageError(f'--revision {text}: "{name}" is no chosen channel of a snap (those are {listed})')
+        if not (revision.isascii() and revision.isdigit() and int(revision)):
+            raise UsageError(f'--revision {text}: "{revision}" is no revision; write it like {name}=33110')
+        found[name] = int(revision)
+    return found
+
+
 def revisions(builds: Iterable[CatalogueBuild]) -> dict[str, int]:
     """Return by build's name the revisions that were found."""
     return {

@@ -52,11 +52,15 @@ class Planned(_Part):
 
 
 class PlannedBuild(_Part):
-    """A build that cells need; ``missing`` says for which substrates its image has to be made first."""
+    """A build that cells need; ``missing`` says for which substrates its image has to be made first.
+
+    ``revision`` is that of a snap, which its channel had when the plan was made.
+    """
 
     name: str
     version: str
     missing: tuple[str, ...]
+    revision: int | None = None
 
 
 class Shard(_Part):
@@ -158,6 +162,8 @@ class Plan(_Part):
             substrates = ", ".join(sorted({one.substrate for one in mine})) or "only changed from or to"
             to_bake = f"to be baked first, which takes longer: {', '.join(build.missing)}"
             image = to_bake if build.missing else f"ready: {build.version}"
+            if build.revision:
+                image = f"revision {build.revision}, {image}"
             time = _time(sum(one.seconds for one in mine))
             yield f"  {build.name:{width}}  {len(mine):4} cells  {time:>8}  {substrates}; {image}"
 

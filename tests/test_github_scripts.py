@@ -194,10 +194,17 @@ def test_a_run_of_everything(runner):
 
 def test_a_run_of_a_shard(runner):
     assert ran(
-        runner, BUILDS="lxd@5.0.2 incus@7.0.2", SHARD="3/8", BUDGET="20m", SKIP_KNOWN="true", GATE="none"
+        runner,
+        BUILDS="lxd@6/edge incus@7.0.2",
+        REVISIONS="lxd@6/edge=7",
+        SHARD="3/8",
+        BUDGET="20m",
+        SKIP_KNOWN="true",
+        GATE="none",
     ) == [
-        "--build=lxd@5.0.2",
+        "--build=lxd@6/edge",
         "--build=incus@7.0.2",
+        "--revision=lxd@6/edge=7",
         "--shard=3/8",
         "--budget=20m",
         "--skip-known",
@@ -245,7 +252,7 @@ def test_there_is_no_run_to_pack(runner):
 # The plan of a night
 
 
-def plan_of(seconds, count=1, builds=("lxd@5.0.2",)) -> Plan:
+def plan_of(seconds, count=1, builds=("lxd@5.0.2",), revision=None) -> Plan:
     planned = [
         Planned(
             name=f"test_{number}",
@@ -264,7 +271,7 @@ def plan_of(seconds, count=1, builds=("lxd@5.0.2",)) -> Plan:
         workers=1,
         shard=None,
         results=0,
-        builds=[PlannedBuild(name=name, version="1", missing=("container",)) for name in builds],
+        builds=[PlannedBuild(name=name, version="1", missing=(), revision=revision) for name in builds],
         cells=planned,
         left_out=(),
     )
@@ -284,7 +291,15 @@ def test_a_plan_becomes_a_matrix_of_jobs(runner):
     (runner.root / "plan.json").write_text(plan_of(1200, 5, ("lxd@5.0.2", "incus@7.0.2")).model_dump_json())
     done = runner.run("plan_shards.py", "plan.json", "--minutes=45")
     assert done.returncode == 0, done.stderr
-    assert runner.outputs == {"shards": '["1/3", "2/3", "3/3"]', "builds": "lxd@5.0.2 incus@7.0.2"}
+    shards = '["1/3", "2/3", "3/3"]'
+    assert runner.outputs == {"shards": shards, "builds": "lxd@5.0.2 incus@7.0.2", "revisions": ""}
+
+
+def test_the_revisions_of_a_night_are_told(runner):
+    plan = plan_of(1, 1, ("lxd@6/edge", "lxd@6/stable"), revision=7)
+    (runner.root / "plan.json").write_text(plan.model_dump_json())
+    runner.run("plan_shards.py", "plan.json")
+    assert runner.outputs["revisions"] == "lxd@6/edge=7 lxd@6/stable=7"
 
 
 def test_a_night_with_nothing_new_has_no_shards(runner):
@@ -306,7 +321,8 @@ def test_a_plan_that_is_none(runner, content):
 def test_the_plan_of_a_night_is_pytest_s(runner):
     done = runner.run("plan-nightly", BUILDS="lxd@5.0.2 incus@7.0.2", MINUTES="1", MOST="3")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert runner.outputs == {"shards": '["1/3", "2/3", "3/3"]', "builds": "incus@7.0.2 lxd@5.0.2"}
+    shards = '["1/3", "2/3", "3/3"]'
+    assert runner.outputs == {"shards": shards, "builds": "incus@7.0.2 lxd@5.0.2", "revisions": ""}
     assert (runner.root / "out/plan.json").is_file()
     assert not (runner.root / "out/history.sqlite").exists()
 
@@ -369,6 +385,7 @@ def test_a_build_is_qualified_against_its_predecessor(runner):
         "judged": "incus@7.0.2",
         "against": "incus@6.0.4",
         "builds": "incus@7.0.2 incus@6.0.4",
+        "revisions": "",
         "sideload": "",
     }
 
@@ -397,14 +414,50 @@ def test_a_build_of_one_s_own_is_fetched_and_compared_with_its_base(runner, monk
     done = runner.run("choose-candidate", BUILD="incus@7.0.2", ARTIFACT_RUN="12", ARTIFACT_NAME="build")
     assert done.returncode == 0, done.stderr
     assert runner.calls[0] == "gh run download 12 --repo owner/clusterproof --name build --dir uploaded"
-    assert (runner.root / "asked").read_text().endswith("candidate.py incus@7.0.2 --against  --own uploaded\n")
+    asked = "candidate.py incus@7.0.2 --revision  --against  --own uploaded\n"
+    assert (runner.root / "asked").read_text().endswith(asked)
     candidate = module("candidate")
-    asked = []
-    monkeypatch.setattr(candidate, "resolve", lambda option: asked.append(option) or option.partition("=")[2])
-    told = candidate.choose("incus@7.0.2", "", runner.root / "uploaded")
+    resolved = resolving(monkeypatch, candidate)
+    told = candidate.choose("incus@7.0.2", "", "", runner.root / "uploaded")
     own = f"incus@7.0.2={runner.root}/uploaded/incusd"
-    assert asked == [f"--sideload={own}", "--build=incus@7.0.2"]
-    assert told == {"judged": own, "against": "incus@7.0.2", "builds": "incus@7.0.2", "sideload": own}
+    assert resolved == [(f"--sideload={own}",), ("--build=incus@7.0.2",)]
+    assert told == {
+        "judged": f"{own}",
+        "against": "incus@7.0.2",
+        "builds": "incus@7.0.2",
+        "revisions": "",
+        "sideload": own,
+    }
+
+
+def resolving(monkeypatch, candidate, revisions=()):
+    """Let ``candidate`` find what it asks for, a channel in its revision; return what it asked for."""
+    asked = []
+
+    def resolve(*options):
+        asked.append(options)
+        name = options[0].partition("=")[2]
+        revision = int(options[1].rpartition("=")[2]) if options[1:] else dict(revisions).get(name)
+        return PlannedBuild(name=name, version="1", missing=(), revision=revision)
+
+    monkeypatch.setattr(candidate, "resolve", resolve)
+    return asked
+
+
+def test_a_channel_is_qualified_against_the_stable_one(monkeypatch):
+    candidate = module("candidate")
+    resolving(monkeypatch, candidate, {"lxd@6/edge": 7, "lxd@6/stable": 5}.items())
+    told = candidate.choose("lxd@6/edge", "", "", None)
+    assert told == {
+        "judged": "lxd@6/edge",
+        "against": "lxd@6/stable",
+        "builds": "lxd@6/edge lxd@6/stable",
+        "revisions": "lxd@6/edge=7 lxd@6/stable=5",
+        "sideload": "",
+    }
+    assert candidate.choose("lxd@6/edge", "6", "", None)["revisions"] == "lxd@6/edge=6 lxd@6/stable=5"
+    with pytest.raises(UsageError, match="are the same build, revision 5; compare with another one"):
+        candidate.choose("lxd@6/edge", "5", "", None)
 
 
 # History

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from reports import plan as plans
+from reports.history import record
 from reports.results import PLAN
 from tests.fakes import (
     INCUS_604,
@@ -18,6 +19,7 @@ from tests.fakes import (
     bake_beforehand,
     stay_alone,
 )
+from tests.samples import cell
 
 pytest_plugins = ["pytester"]
 
@@ -198,6 +200,56 @@ def test_what_a_shard_has_found_does_not_change_the_others(checkout):
         checkout.run(f"--shard={index}/3", *options)
         seen += run_cells(checkout)
     assert len(seen) == len(set(seen)) == 6
+
+
+# Revisions
+
+
+EDGE = ("--build=lxd@6/edge", "--revision=lxd@6/edge=7")
+
+
+@pytest.fixture
+def no_store(monkeypatch):
+    monkeypatch.setenv("LAB_SNAP_STORE", "http://nobody.invalid")
+
+
+@pytest.mark.usefixtures("no_store")
+def test_a_revision_that_is_asked_for_takes_no_store(checkout):
+    result = checkout.run("--plan", "--plan-json=plan.json", *EDGE)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["  lxd@6/edge *revision 7, to be baked first*"])
+    told = plans.Plan.model_validate_json((checkout.root / "plan.json").read_text())
+    assert [(one.name, one.revision) for one in told.builds] == [("lxd@6/edge", 7)]
+
+
+@pytest.mark.usefixtures("no_store")
+def test_what_history_has_of_a_revision_is_known_before_it_is_baked(checkout):
+    build = LXD_502.installed("6.4+snap.7")
+    path = checkout.root / "out" / "history.sqlite"
+    known = {"scenario": "suites/membership/test_name.py::test_it", "issue": "lxd-1", "build": build}
+    record(path, [cell(**known, observation="conforms", expectation="unknown")])
+    result = checkout.run("--plan", "--skip-known", *EDGE)
+    result.stdout.fnmatch_lines(["plan: 0 cells, about 0 s; 1 left out (1 as expected last time)"])
+    # Another revision is another build, also where its number ends alike.
+    result = checkout.run("--plan", "--skip-known", "--build=lxd@6/edge", "--revision=lxd@6/edge=17")
+    result.stdout.fnmatch_lines(["plan: 1 cells*"])
+
+
+@pytest.mark.usefixtures("no_store")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("7", '"" is no chosen channel of a snap (those are lxd@6/edge)'),
+        ("lxd@6/stable=7", '"lxd@6/stable" is no chosen channel of a snap (those are lxd@6/edge)'),
+        ("lxd@6/edge=x", '"x" is no revision; write it like lxd@6/edge=33110'),
+        ("lxd@6/edge=0", '"0" is no revision; write it like lxd@6/edge=33110'),
+        ("lxd@6/edge", '"" is no chosen channel of a snap (those are lxd@6/edge)'),
+    ],
+)
+def test_a_revision_that_is_none(checkout, text, says):
+    result = checkout.run("--build=lxd@6/edge", f"--revision={text}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: --revision {text}: {says}" in result.stderr.str()
 
 
 # The plan

@@ -1,9 +1,9 @@
 """Say what a qualification runs on: a build and its predecessor, or a build of one's own over another.
 
-``candidate.py BUILD [--against BUILD] [--own PATH]``. ``--own`` is a folder with what was uploaded: one
-daemon, one snap, or packages, which is laid over BUILD and compared with it. Tells GitHub ``judged`` and
-``against``, the names of the two builds, of which a channel was resolved to one revision, ``builds``, those
-of them that ``--build`` takes, and ``sideload``.
+``candidate.py BUILD [--revision NUMBER] [--against BUILD] [--own PATH]``. ``--own`` is a folder with what was
+uploaded: one daemon, one snap, or packages, which is laid over BUILD and compared with it. Tells GitHub
+``judged`` and ``against``, the names of the two builds, ``builds``, those of them that ``--build`` takes,
+``revisions``, those that their channels have, and ``sideload``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from lab import catalogue
 from lab.catalogue import Catalogue
 from lab.errors import UsageError
-from reports.plan import Plan
+from reports.plan import Plan, PlannedBuild
 
 _CHANNEL = re.compile(r"(?P<product>[a-z]+)@(?P<track>[^/\s]+)/(?P<risk>[a-z]+)")
 _SHOWN = 5  # files that a message names
@@ -60,8 +60,8 @@ def uploaded(folder: Path) -> Path:
     )
 
 
-def resolve(*options: str) -> str:
-    """Return the name of the one build that ``options`` of a run choose. Raises UsageError."""
+def resolve(*options: str) -> PlannedBuild:
+    """Return the one build that ``options`` of a run choose. Raises UsageError."""
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.json"
         command = [sys.executable, "-m", "pytest", "suites", "-q", f"--plan-json={plan}", *options]
@@ -72,38 +72,46 @@ def resolve(*options: str) -> str:
         builds = Plan.model_validate_json(plan.read_text(encoding="utf-8")).builds
     if len(builds) != 1:
         raise UsageError(f"{' '.join(options)} are {len(builds)} builds; name one")
-    return builds[0].name
+    return builds[0]
 
 
-def choose(build: str, against: str, own: Path | None) -> dict[str, str]:
+def choose(build: str, revision: str, against: str, own: Path | None) -> dict[str, str]:
     """Return what is to be told to GitHub. Raises UsageError."""
-    if own:
-        sideload = f"{build}={uploaded(own)}"
+    sideload = f"{build}={uploaded(own)}" if own else ""
+    if sideload:
         judged = resolve(f"--sideload={sideload}")
-        other = resolve(f"--build={against or build}")
-        return {"judged": judged, "against": other, "builds": other, "sideload": sideload}
-    judged = resolve(f"--build={build}")
-    # A predecessor that is only supposed need not be there.
-    wanted = against or predecessor(build, catalogue.load())
-    other = resolve(f"--build={wanted}") if wanted else ""
-    if other == judged:
-        if against:
-            raise UsageError(f"{build} and {against} are the same build, {judged}; name another one")
-        other = ""
-    return {"judged": judged, "against": other, "builds": f"{judged} {other}".strip(), "sideload": ""}
+        wanted = against or build
+    else:
+        asked = [f"--revision={build}={revision}"] if revision else []
+        judged = resolve(f"--build={build}", *asked)
+        wanted = against or predecessor(build, catalogue.load())
+    other = resolve(f"--build={wanted}") if wanted else None
+    if other and (other.name == judged.name or (judged.revision and other.revision == judged.revision)):
+        same = f", revision {judged.revision}" if judged.revision else ""
+        raise UsageError(f"{judged.name} and {other.name} are the same build{same}; compare with another one")
+    both = [judged, other] if other else [judged]
+    named = [one for one in both if not (sideload and one is judged)]
+    return {
+        "judged": judged.name,
+        "against": other.name if other else "",
+        "builds": " ".join(one.name for one in named),
+        "revisions": " ".join(f"{one.name}={one.revision}" for one in named if one.revision),
+        "sideload": sideload,
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the outputs; return the exit status."""
     parser = argparse.ArgumentParser(prog="candidate.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("build", help="what to qualify, or what --own is laid over")
+    parser.add_argument("--revision", default="", help="of a snap's channel, not the one that it has now")
     parser.add_argument("--against", default="", help="what to compare it with; by default its predecessor")
     parser.add_argument("--own", type=Path, help="the folder with a build of one's own")
     given = parser.parse_args(arguments)
     if not given.build or re.search(r"\s", given.build + given.against):
         parser.error("name one build, and one to compare it with")
     try:
-        told = choose(given.build, given.against, given.own)
+        told = choose(given.build, given.revision, given.against, given.own)
     except UsageError as error:
         sys.stderr.write(f"candidate.py: {error}\n")
         return 1
