@@ -54,11 +54,12 @@ class Process:
         if self._child is not None and self._child.poll() is not None:
             return None
         try:
-            pid, at = self._file.read_text().split()
+            number, at = self._file.read_text().split()
+            pid = int(number)
         except (OSError, ValueError):
             return None
         # Another process may have got the number meanwhile.
-        return int(pid) if began(int(pid)) == at else None
+        return pid if began(pid) == at else None
 
     def stands_still(self) -> bool:
         """Say whether the process was stopped (SIGSTOP), so that it lives and does nothing."""

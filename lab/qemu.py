@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPError
-from qemu.qmp.legacy import QEMUMonitorProtocol
+from qemu.qmp import QMPClient, QMPError
 
 from lab.errors import LabError
 from lab.processes import Process
@@ -187,30 +187,50 @@ class Qemu:
             monitor = eventually(
                 lambda: self._connect(address), within=TIMEOUT, every=0.05, what="the machine's monitor answers"
             )
-            monitor.settimeout(timeout)
             try:
-                yield lambda name, arguments=None: monitor.cmd(name, **(arguments or {}))
+                yield lambda name, arguments=None: monitor.ask(name, arguments, timeout)
             finally:
-                with contextlib.suppress(QMPError, OSError, EOFError):
-                    monitor.close()
+                monitor.close()
         except (QMPError, OSError, EOFError, TimeoutError, NotObservedError) as error:
             raise self._failed(f"its monitor failed: {type(error).__name__}: {error}") from error
         finally:
             os.close(folder)
 
-    def _connect(self, address: str) -> QEMUMonitorProtocol:
+    def _connect(self, address: str) -> _Monitor:
         if not self.running():
             raise self._failed("it did not start")
-        monitor = QEMUMonitorProtocol(address)
         try:
-            monitor.connect()
+            return _Monitor(address, TIMEOUT)
         except (QMPError, OSError) as error:
-            raise AssertionError(str(error)) from error
-        return monitor
+            raise AssertionError(str(error) or type(error).__name__) from error
 
     def _failed(self, why: str) -> LabError:
         ended = "" if self.running() else f"; QEMU has ended: {self.why_ended()}"
         return LabError(f"machine {self.process.name}: {why}{ended}")
+
+
+class _Monitor:
+    """A connection to a monitor; a machine that hangs accepts one as well, and then says nothing."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._client = QMPClient()
+        try:
+            self._do(self._client.connect(address), timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, name: str, arguments: dict[str, object] | None, timeout: float) -> object:
+        return self._do(self._client.execute(name, arguments), timeout)
+
+    def close(self) -> None:
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            self._do(self._client.disconnect(), TIMEOUT)
+        self._loop.close()
+
+    def _do(self, what: Coroutine[Any, Any, Any], timeout: float) -> Any:  # noqa: ANN401
+        return self._loop.run_until_complete(asyncio.wait_for(what, timeout))
 
 
 def _quote(path: Path) -> str:

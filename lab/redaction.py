@@ -1,4 +1,4 @@
-"""Secrets that must never reach a file: private keys, join tokens, trust passwords."""
+"""Secrets that must never reach a file: private keys, join tokens, trust passwords, Ceph's keys."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ _PATTERNS = (
     ),
     # Join and trust tokens are base64 of a JSON object, so they begin with {" in base64.
     re.compile(r"(?P<kept>)eyJ[A-Za-z0-9+/_-]{20,}={0,2}"),
+    # Ceph's are base64 of a type (1 or 2, 16 bits), a time and a key of 16 or 32 bytes. Not in the middle of
+    # other base64, but a line break may be written as two characters.
+    re.compile(
+        r"(?P<kept>(?<![A-Za-z0-9+/])|(?<=\\[nrt]))"
+        r"A[Qg][A-D](?:\\?[A-Za-z0-9+/]){35,60}(?:={1,2}|(?:%3[Dd]){1,2}|(?:\\u003[Dd]){1,2})"
+    ),
+    # One that was cut off.
+    re.compile(r"""(?P<kept>(?<![A-Za-z])key["']?\s{0,8}[=:]\s{0,8}["']?)A[Qg][A-D][A-Za-z0-9+/]{8,}={0,2}"""),
     # Quoted, whatever quotes it: "secret": "x", \\"secret\\":\\"x\\", 'core.trust_password','x'.
     re.compile(
         rf"""(?P<kept>{_KEY}\\?["']?\s*[:=,]\s*(?P<quote>\\?["']))(?!\[redacted\])"""

@@ -138,6 +138,54 @@ def test_a_secret_where_products_show_it(text):
     assert "battery" not in clean
 
 
+# A type (16 bits), a time, a length and the key itself, as ceph-authtool makes them.
+ceph_keys = st.one_of(
+    st.binary(min_size=26, max_size=26).map(lambda rest: base64.b64encode(b"\x01\x00" + rest).decode()),
+    st.binary(min_size=42, max_size=42).map(lambda rest: base64.b64encode(b"\x02\x00" + rest).decode()),
+)
+
+
+@given(
+    ceph_keys,
+    st.sampled_from(
+        [
+            '[client.admin]\n\tkey = KEY\n\tcaps mds = "allow *"\n',
+            "KEY\n",
+            '[{"entity":"osd.0","key":"KEY","caps":{"osd":"allow *"}}]',
+            "10.1.2.3:6789:/ /mnt/x ceph rw,name=admin,secret=KEY,acl,mds_namespace=lab 0 0",
+            "mount -t ceph 10.1.2.3:6789:/ /x -o name=admin,secret=KEY,mds_namespace=lab",
+            "stdout='KEY\\n'",
+            "line\\nKEY\\n",
+            "ceph auth get-key client.admin: KEY",
+            "rbd map --key KEY --pool p",
+        ]
+    ),
+)
+def test_a_key_of_ceph(secret, text):
+    clean = redact(text.replace("KEY", secret))
+    assert not shows(clean, secret)
+    assert clean.partition("[redacted]")[0] == text.partition("KEY")[0]
+    assert "allow *" in clean or "allow *" not in text
+    assert "mds_namespace=lab" in clean or "mds_namespace" not in text
+
+
+@given(ceph_keys, st.integers(20, 38))
+def test_a_key_of_ceph_that_is_cut_off(secret, length):
+    clean = redact(f"[client.admin]\n\tkey = {secret[:length]}")
+    assert secret[:11] not in clean
+
+
+@given(ceph_keys)
+def test_a_key_of_ceph_in_an_address_and_in_escaped_json(secret):
+    for text in (secret.replace("=", "%3D"), secret.replace("=", "\\u003d"), secret.replace("/", "\\/")):
+        assert not shows(redact(f'"{text}"'), text)
+
+
+def test_base64_that_only_holds_what_a_key_of_ceph_begins_with_is_kept():
+    text = f"MIIB{'AQAB' * 12}=="
+    assert redact(text) == text
+
+
 @pytest.mark.parametrize("secret", ["abc", "a,b", "hunter2", 'say "friend"', "back\\slash", "it's"])
 def test_a_short_or_odd_secret_in_quotes(secret):
     text = redact(json.dumps({"password": secret, "next": "kept"}))
@@ -147,7 +195,10 @@ def test_a_short_or_odd_secret_in_quotes(secret):
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "piece",
-    ["a", "-", "_.", "secret", "password_", "eyJ ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "\\"],
+    [
+        *("a", "-", "_.", "secret", "password_", "eyJ ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "\\"),
+        *("AQA", "\\nAQA", "key = AQA", "key  "),
+    ],
 )
 def test_long_texts_take_no_longer_by_the_character(piece):
     # A quadratic pattern would take minutes here; logs and dumps are as long as this.
@@ -165,6 +216,7 @@ def test_long_texts_take_no_longer_by_the_character(piece):
         "the secret is that there is none; passwords are not used",
         "eyJust a word",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "key = AQ of the year",
         "SELECT MAX(version) FROM schema",
         'core.https_address: "10.176.0.2:8443"\ncluster:\n  enabled: true\n',
     ],
