@@ -100,6 +100,44 @@ class TestDigest:
             rootfs.digest(BUILD, images)
 
 
+class TestForVirtualMachines:
+    """The recipe of the other kind of image: all of the container's, and what a machine takes."""
+
+    def packages(self, build) -> list[str]:
+        return rootfs.recipe(build, kind=rootfs.VM)["packages"]
+
+    @pytest.mark.parametrize(("machine", "expected"), [("x86_64", "amd64"), ("aarch64", "arm64")])
+    def test_the_kernel_is_that_of_the_architecture(self, monkeypatch, machine, expected):
+        monkeypatch.setattr(rootfs.platform, "machine", lambda: machine)
+        assert f"linux-image-cloud-{expected}" in self.packages(BUILD)
+        assert not any("ARCHITECTURE" in name for name in self.packages(BUILD))
+
+    def test_what_a_release_lacks_is_left_out_there(self):
+        assert STABLE.source.suites[0] == "bookworm"
+        assert "qemu-system-modules-spice" not in self.packages(STABLE)
+        assert "qemu-system-modules-spice" in self.packages(BUILD)
+
+    def test_they_have_all_that_containers_have(self):
+        assert set(rootfs.recipe(BUILD)["packages"]) < set(self.packages(BUILD))
+
+    def test_every_build_has_another_identity_than_its_container(self):
+        builds = catalogue.load().builds
+        assert not {rootfs.digest(b, kind=rootfs.VM) for b in builds} & {rootfs.digest(b) for b in builds}
+
+    def test_their_own_files_change_no_container(self, images):
+        containers, before = rootfs.digest(BUILD, images), rootfs.digest(BUILD, images, rootfs.VM)
+        with (images / "vm/init").open("a") as opened:
+            opened.write("# changed\n")
+        assert rootfs.digest(BUILD, images) == containers
+        assert rootfs.digest(BUILD, images, rootfs.VM) != before
+
+    def test_the_containers_files_change_them_too(self, images):
+        before = rootfs.digest(BUILD, images, rootfs.VM)
+        with (images / "container/options").open("a") as opened:
+            opened.write("# changed\n")
+        assert rootfs.digest(BUILD, images, rootfs.VM) != before
+
+
 class TestMirror:
     DEBIAN = """
 Debian|bookworm|bookworm|oldstable|main|https://deb.example.org/debian/
