@@ -101,33 +101,32 @@ def evacuate_vm(cluster: Cluster, content: str) -> Member:
     member = cluster.members[0]
     member.init_vm("v1", "--config=cluster.evacuate=stop", "--config=boot.host_shutdown_timeout=1")
     member.client("storage", "volume", "create", "local", "data", f"--type={content}", "size=16MiB")
-    path = [] if content == "block" else ["/data"]
-    member.client("storage", "volume", "attach", "local", "data", "v1", "data", *path)
+    path = [] if content == "block" else ["path=/data"]
+    member.client("config", "device", "add", "v1", "data", "disk", "pool=local", "source=data", *path)
     member.client("start", "v1", timeout=120)
     evacuate(cluster, member, "v1")
     return member
 
 
-def move_volume(member: Member, from_: str, to: str) -> None:
-    """Give the local volume's folder another name, as if its disk were gone, or its own name again."""
-    folder = f"{member.facts.state_dir}/storage-pools/local/custom"
-    member.run(["mv", f"{folder}/{from_}", f"{folder}/{to}"], check=True)
+def volume(member: Member) -> str:
+    """Where the member keeps the local volume."""
+    return f"{member.facts.state_dir}/storage-pools/local/custom/default_data"
 
 
 @pytest.mark.requires("vm-instances")
 def test_vm_without_its_block_volume(cluster: Cluster, symptom: SymptomWatch) -> None:
     """A virtual machine cannot start, for its local block volume is gone; the member is restored."""
     member = evacuate_vm(cluster, "block")
-    move_volume(member, "default_data", "away")
+    member.run(["mv", f"{volume(member)}/root.img", f"{volume(member)}/away"], check=True)
     with symptom("the member comes back, though not its virtual machine"):
         check_back_without(cluster, member, "v1")
 
 
 @pytest.mark.requires("vm-instances")
 def test_vm_without_its_filesystem_volume(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """The same with a local filesystem volume."""
+    """The same with a local filesystem volume: something else is where it was."""
     member = evacuate_vm(cluster, "filesystem")
-    move_volume(member, "default_data", "away")
+    member.run(f"mv {volume(member)} {volume(member)}.away && touch {volume(member)}", check=True)
     with symptom("the member comes back, though not its virtual machine"):
         check_back_without(cluster, member, "v1")
 
@@ -137,9 +136,9 @@ def test_vm_without_its_filesystem_volume(cluster: Cluster, symptom: SymptomWatc
 def test_vm_made_startable(cluster: Cluster, symptom: SymptomWatch) -> None:
     """The default mode fails; the virtual machine gets its volume again; it works again."""
     member = evacuate_vm(cluster, "block")
-    move_volume(member, "default_data", "away")
+    member.run(["mv", f"{volume(member)}/root.img", f"{volume(member)}/away"], check=True)
     assert "Failed to start instance" in restore(cluster, member, "")
-    move_volume(member, "away", "default_data")
+    member.run(["mv", f"{volume(member)}/away", f"{volume(member)}/root.img"], check=True)
     with symptom("the member comes back with its virtual machine"):
         check_back_with(cluster, member, "v1")
 
