@@ -159,6 +159,8 @@ class Connection:
 
     def _open(self, timeout: float) -> paramiko.Channel:
         """Return a new channel; a connection that was lost meanwhile is made once more."""
+        # Nobody is to wait for an answer from a machine that is gone, or stands still.
+        self._alive()
         for last in (False, True):
             transport = self._connected(timeout).get_transport()
             try:
