@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ SPACE = qemu.MEMORY * (1 << 20) + (1 << 30)
 ONLINE = 60.0
 DROP_CACHES = "sync; echo 3 > /proc/sys/vm/drop_caches"
 _WHOLE = "golden.json"
+SERVER = "server.crt"
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,20 @@ class Golden:
         return place() / self._identity()
 
     def cluster(self, host: Host, transcript: Transcript) -> Cluster:
-        """Return the cluster that ``restore`` brings back, without members yet; it has to be saved by then."""
+        """Return the cluster that ``restore`` brings back, without members yet; it has to be saved by then.
+
+        What it is entered with is copied to the run's folder: another run may throw this away meanwhile.
+        """
+        own = Path(tempfile.mkdtemp(prefix="golden-", dir=host.run.folder))
+        shutil.copytree(self.folder / "keys", own / "keys")
+        for path in self.folder.glob("*.*"):
+            if path.suffix in (".crt", ".key"):
+                shutil.copy(path, own / path.name)
         return Cluster(
             host,
             transcript,
-            VirtualMachines(host.run, self.folder / "keys"),
-            certificates=(make_certificate(self.folder), self.folder / "server.crt"),
+            VirtualMachines(host.run, own / "keys"),
+            certificates=(make_certificate(own), own / SERVER),
         )
 
     def seconds(self) -> dict[str, float]:
@@ -87,7 +97,10 @@ class Golden:
     def restore(self, cluster: Cluster) -> None:
         """Let the members of ``cluster`` go on from here. Raises LabError where they do not come back."""
         began = time.monotonic()
-        with cluster.transcript.step("lab", "host", f"restore {self}"):
+        with (
+            state.lock(f"golden-{self._identity()}"),
+            cluster.transcript.step("lab", "host", f"restore {self}"),
+        ):
             machines = [
                 (member.machine, self.folder / member.name)
                 for member in cluster.add_members([self.image] * self.count)
@@ -124,13 +137,14 @@ class Golden:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def _build(self, host: Host, transcript: Transcript, failed: Callable[[Cluster], None]) -> None:
+        self._check_room()
         partial = self.folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, mode=0o700)
         began = time.monotonic()
         substrate = VirtualMachines(host.run, partial / "keys")
         cluster = Cluster(
-            host, transcript, substrate, certificates=(make_certificate(partial), partial / "server.crt")
+            host, transcript, substrate, certificates=(make_certificate(partial), partial / SERVER)
         )
         try:
             with transcript.step("lab", "host", f"build {self}"):
@@ -164,13 +178,17 @@ class Golden:
             cluster.destroy()
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _save(self, cluster: Cluster, into: Path) -> None:
-        free = shutil.disk_usage(into).free
+    def _check_room(self) -> None:
+        """Raise LabError where saving would not fit; it is only known after minutes."""
+        place().mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(place()).free
         if free < self.count * SPACE:
             raise LabError(
                 f"{self} cannot be saved: {free >> 20} MiB are free below {place()} and it may take "
                 f"{self.count * SPACE >> 20}; make room there or set LAB_DIR"
             )
+
+    def _save(self, cluster: Cluster, into: Path) -> None:
         for member in cluster.members:
             member.run(DROP_CACHES, check=True)
         machines = [m.machine for m in cluster.members if isinstance(m.machine, VirtualMachine)]
