@@ -20,8 +20,6 @@ from lab.image import Image
 from lab.transcript import Transcript
 
 MEMBERS = 3
-# Seconds to wait for a place for virtual machines.
-PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def measure_machines(
     quiet = Transcript()
     image = bake.bake(entry, host, lambda *_: None, mirror=mirror)
     saved = golden.Golden(bake.bake_vm(entry, image, lambda *_: None, mirror=mirror), MEMBERS, formed=True)
-    with vm.slot(PATIENCE):
+    with vm.slot():
         saved.discard()
         saved.ensure(host, quiet, lambda _: None)
         took = saved.seconds()

@@ -6,20 +6,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import jinja2
-
 from lab.errors import LabError
+from lab.templates import templates
 
 TEMPLATES = Path(__file__).parent / "cloud-init"
 # The files of a NoCloud seed.
 FILES = ("user-data", "meta-data", "network-config")
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES),
-    undefined=jinja2.StrictUndefined,
-    autoescape=False,  # noqa: S701 - YAML and no page; values are quoted by tojson
-    keep_trailing_newline=True,
-)
+_TEMPLATES = templates(TEMPLATES)
 
 
 def render(name: str, /, **values: object) -> str:

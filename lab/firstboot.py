@@ -13,7 +13,6 @@ import tomllib
 from pathlib import Path
 from typing import Self
 
-import jinja2
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lab import mirror as mirrors
@@ -25,6 +24,7 @@ from lab.host import Host
 from lab.image import Image
 from lab.machine import CommandTimeoutError, Result
 from lab.rootfs import IMAGES, Progress, member_packages, remove_tree
+from lab.templates import templates
 
 DATA = Path(__file__).parent / "cloud-init"
 # Seconds for installing everything over a slow network.
@@ -52,13 +52,7 @@ TEMPLATES = {
     "meta-data": "instance-id: {{ container.name }}\nlocal-hostname: {{ container.name }}\n",
 }
 
-_ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(DATA),
-    undefined=jinja2.StrictUndefined,
-    autoescape=False,  # noqa: S701 - YAML and no page; values are quoted
-    keep_trailing_newline=True,
-)
-_ENVIRONMENT.filters["quote"] = lambda value: shlex.quote(str(value))
+_ENVIRONMENT = templates(DATA)
 
 
 class Base(BaseModel):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from filelock import Timeout
@@ -50,7 +51,7 @@ class Golden:
     @property
     def folder(self) -> Path:
         """Where it is kept."""
-        return place() / self._identity()
+        return place() / self._identity
 
     def cluster(self, host: Host, transcript: Transcript) -> Cluster:
         """Return the cluster that ``restore`` brings back, without members yet; it has to be saved by then.
@@ -88,7 +89,7 @@ class Golden:
         ``failed`` is given the cluster when that fails, before it is removed. Raises LabError.
         """
         began = time.monotonic()
-        with state.lock(f"golden-{self._identity()}"):
+        with state.lock(f"golden-{self._identity}"):
             if not self.is_saved():
                 _prune(self)
                 self._build(host, transcript, failed)
@@ -98,7 +99,7 @@ class Golden:
         """Let the members of ``cluster`` go on from here. Raises LabError where they do not come back."""
         began = time.monotonic()
         with (
-            state.lock(f"golden-{self._identity()}"),
+            state.lock(f"golden-{self._identity}"),
             cluster.transcript.step("lab", "host", f"restore {self}"),
         ):
             machines = [
@@ -115,7 +116,7 @@ class Golden:
 
     def discard(self) -> None:
         """Throw it away."""
-        with state.lock(f"golden-{self._identity()}"):
+        with state.lock(f"golden-{self._identity}"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __str__(self) -> str:
@@ -123,7 +124,9 @@ class Golden:
         kind = "cluster" if self.formed else "machines"
         return f"golden {kind} of {self.count} with {self.image.build.name}"
 
+    @cached_property
     def _identity(self) -> str:
+        # Asked all the time, and it takes two programs to be started.
         disk = disk_of(self.image).rootfs.stat()
         parts = {
             "form": FORM,

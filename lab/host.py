@@ -402,8 +402,8 @@ class Host:
                     f"the lab's pool on {place} is full: {space['used'] >> 20} of "
                     f"{space['total'] >> 20} MiB; python -m lab sweep frees what is not in use"
                 )
-        if self.where.private and (free := shutil.disk_usage(state.folder()).free) < ROOM:
-            raise LabError(f"the disk below {state.folder()} is full: {free >> 20} MiB are free")
+        if self.where.private:
+            state.check_room(ROOM)
 
     # Sweeping
 

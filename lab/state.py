@@ -24,6 +24,12 @@ def folder() -> Path:
     return platformdirs.user_data_path("clusterproof")
 
 
+def check_room(wanted: int) -> None:
+    """Raise LabError where fewer than ``wanted`` bytes are free below the lab's folder."""
+    if (free := shutil.disk_usage(folder()).free) < wanted:
+        raise LabError(f"the disk below {folder()} is full: {free >> 20} MiB are free")
+
+
 def lock(name: str) -> FileLock:
     """Return the lock called ``name``, the same one for every process that uses this lab."""
     return FileLock(_made("locks") / f"{name}.lock")

@@ -47,6 +47,8 @@ ARGUMENTS = (
 # Where a port for a segment is drawn from: multicast, so that no other listener is disturbed.
 SEGMENTS = (20_000, 59_999)
 ATTEMPTS = 3
+# Seconds to wait for a place for a cluster; others hold theirs for minutes.
+PATIENCE = 600.0
 # Bytes below which this machine's disk counts as full.
 ROOM = 1 << 30
 # cloud-init goes on working in the background; saved in the middle of it, a machine would resume it.
@@ -63,7 +65,7 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def slot(within: float) -> Iterator[None]:
+def slot(within: float = PATIENCE) -> Iterator[None]:
     """Hold one of this machine's places for a cluster of virtual machines: one for every two processors.
 
     More at once starve each other until the products believe that members are offline. Raises LabError where
@@ -114,8 +116,7 @@ class VirtualMachines:
     @staticmethod
     def check_room() -> None:
         """Raise LabError where this machine's disk is as good as full."""
-        if (free := shutil.disk_usage(state.folder()).free) < ROOM:
-            raise LabError(f"the disk below {state.folder()} is full: {free >> 20} MiB are free")
+        state.check_room(ROOM)
 
 
 class VirtualMachine:

@@ -34,6 +34,9 @@ esac
 
 def module(name: str):
     """Return the program ``name`` as a module."""
+    if str(SCRIPTS) not in sys.path:
+        # As for a program that is started there.
+        sys.path.append(str(SCRIPTS))
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     found = importlib.util.module_from_spec(spec)
     sys.modules[name] = found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -16,7 +15,7 @@ from filelock import FileLock
 from lab import catalogue, mirror, rootfs
 from lab.errors import LabError, UsageError
 from lab.mirror import Mirror
-from tests.fakes import stand_in
+from tests.fakes import bake_with_stand_ins, stand_in
 
 BUILD = catalogue.load().get("incus@7.5.1")
 STABLE = catalogue.load().get("lxd@5.0.2")
@@ -30,14 +29,7 @@ def images(tmp_path) -> Path:
 @pytest.fixture
 def tools(tmp_path, monkeypatch) -> Path:
     """A PATH that begins with stand-ins; the guard around commands is left away."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(rootfs, "GUARD", ())
-    monkeypatch.setattr(rootfs, "TOOLS", {})
-    monkeypatch.setattr(rootfs.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
-    monkeypatch.setattr(rootfs, "SPACE", 1)
+    folder = bake_with_stand_ins(tmp_path, monkeypatch)
     stand_in(folder, "mksquashfs", 'echo squashed >"$2"')
     stand_in(folder, "dpkg-query", r"printf 'attr\t1:2.5\tamd64\nincus-base\t7.5.1-1~exp2\tamd64\n'")
     stand_in(folder, "mmdebstrap", INSTALLS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds import Bound, Expectation, Range
-from lab import catalogue, firstboot, mirror, rootfs, sideload, store
+from lab import catalogue, firstboot, rootfs, sideload, store
 from lab.errors import LabError, UsageError
 from lab.mirror import Mirror
-from tests.fakes import FakeCheckout, bake_beforehand, stand_in
+from tests.fakes import FakeCheckout, bake_beforehand, bake_with_stand_ins, stand_in
 
 pytest_plugins = ["pytester"]
 
@@ -45,14 +44,7 @@ def packages(tmp_path) -> Path:
 @pytest.fixture
 def tools(tmp_path, monkeypatch) -> Path:
     """A PATH that begins with stand-ins for what fills a root file system."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(rootfs, "GUARD", ())
-    monkeypatch.setattr(rootfs, "TOOLS", {})
-    monkeypatch.setattr(rootfs, "SPACE", 1)
-    monkeypatch.setattr(rootfs.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
+    folder = bake_with_stand_ins(tmp_path, monkeypatch)
     calls = tmp_path / "calls"
     stand_in(folder, "dpkg-deb", 'case $2 in *.deb) cat "$2" ;; esac')
     stand_in(folder, "dpkg-query", r"printf 'incus-base\t7.0.9-1\tamd64\n'")

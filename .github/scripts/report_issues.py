@@ -14,12 +14,13 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from github_cli import GhError, gh
 
 from reports.gate import Finding, Weight, gate
 from reports.ledger import Issue, LedgerError, load_ledger
@@ -56,10 +57,6 @@ class Known:
     key: str
     builds: tuple[str, ...]
     links: tuple[str, ...]
-
-
-class GhError(RuntimeError):
-    """What ``gh`` could not do, in one line."""
 
 
 def subjects(findings: Iterable[Finding], ledger: Mapping[str, Issue]) -> list[Subject]:
@@ -135,18 +132,6 @@ def known(listed: list[dict[str, Any]]) -> dict[str, Known]:
         issue = Known(int(one["number"]), one["state"] == "OPEN", key, tuple(builds), tuple(builds.values()))
         found.setdefault(key, issue)
     return found
-
-
-def gh(*arguments: str, text: str | None = None) -> str:
-    """Run ``gh`` and return what it prints. Raises GhError."""
-    try:
-        done = subprocess.run(["gh", *arguments], input=text, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise GhError(f"gh cannot be started: {error.strerror}") from error
-    if done.returncode:
-        says = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise GhError(f"gh {' '.join(arguments[:2])}: {says}")
-    return done.stdout
 
 
 def report(found: list[Subject], most: int, link: str) -> list[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from github_cli import GhError, gh
 
 WORKFLOW = "nightly.yml"
 ARTIFACT = "history"
@@ -19,22 +20,6 @@ ARTIFACT = "history"
 # scheduled or dispatched here.
 EVENTS = ("schedule", "workflow_dispatch")
 _PAGE = 100  # runs and artifacts that are looked through, the newest
-
-
-class GhError(RuntimeError):
-    """What ``gh`` could not do, in one line."""
-
-
-def gh(*arguments: str) -> str:
-    """Run ``gh`` and return what it prints. Raises GhError."""
-    try:
-        done = subprocess.run(["gh", *arguments], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise GhError(f"gh cannot be started: {error.strerror}") from error
-    if done.returncode:
-        says = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise GhError(f"gh {' '.join(arguments[:2])}: {says}")
-    return done.stdout
 
 
 def _api(path: str, **values: object) -> Any:  # noqa: ANN401 (GitHub's JSON)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    undefined=jinja2.StrictUndefined,
-    autoescape=False,  # noqa: S701 - YAML and no page; values are quoted by tojson
-    keep_trailing_newline=True,
-)
+from lab.templates import templates
+
+_TEMPLATES = templates(Path(__file__).parent)
 
 
 def render(name: str, /, **values: object) -> str:

@@ -38,13 +38,3 @@ def check_data_kept(members: Cluster) -> None:
     first = members.members[0]
     found = first.run(["test", "-e", stored(first)])
     assert found.ok, f"removing the state folder emptied {stored(first)}"
-
-
-def check_joins(members: Cluster, joiner: Member) -> None:
-    """Start the daemon of ``joiner`` and let it join as it should have at first."""
-    joiner.daemon.start()
-    joiner.daemon.wait_ready()
-    said = join(joiner, seed(joiner, SOURCE, cluster_token=members.token(joiner.name)))
-    assert not said, f"the second join: {said}"
-    members.wait_online()
-    assert mounted(joiner), "the pool is not there after the second join"

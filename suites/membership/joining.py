@@ -81,11 +81,11 @@ def check_data_kept(joiner: Member) -> None:
     assert FILE in found, f"removing the state folder emptied {SOURCE}"
 
 
-def check_joins(members: Cluster, joiner: Member) -> None:
+def check_joins(members: Cluster, joiner: Member, source: str = SOURCE) -> None:
     """Start the daemon of ``joiner`` and let it join as it should have at first."""
     joiner.daemon.start()
     joiner.daemon.wait_ready()
-    said = join(joiner, seed(joiner, cluster_token=members.token(joiner.name)))
+    said = join(joiner, seed(joiner, source, cluster_token=members.token(joiner.name)))
     assert not said, f"the second join: {said}"
     members.wait_online()
     assert mounted(joiner), "the pool is not there after the second join"

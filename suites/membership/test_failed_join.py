@@ -124,5 +124,5 @@ def test_cephfs_unmounted_first(members: Cluster, ceph: Ceph, symptom: SymptomWa
     with symptom("what another project has stored in the pool is still there"):
         cephfs.check_data_kept(members)
     with symptom("the joiner can join"):
-        cephfs.check_joins(members, joiner)
+        check_joins(members, joiner, cephfs.SOURCE)
         cephfs.check_data_kept(members)
