@@ -129,9 +129,11 @@ class Database:
 
     def cells(self, issue: str | None = None) -> list[tuple[Key, int]]:
         """Return the cells that have results, of ``issue`` or of all, in their order, with their numbers."""
-        rows = self.connection.execute("SELECT * FROM cells").fetchall()
-        found = [(Key(*identity), number) for number, *identity in rows]
-        return sorted(one for one in found if issue is None or one[0].issue == issue)
+        if issue is None:
+            rows = self.connection.execute("SELECT * FROM cells")
+        else:
+            rows = self.connection.execute("SELECT * FROM cells WHERE issue = ?", (issue,))
+        return sorted((Key(*identity), number) for number, *identity in rows)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Self
 
 CONFIDENCE = 0.95
 
 
-class Flakes(NamedTuple):
+@dataclass(frozen=True)
+class Flakes:
     """How many of ``repeats`` results are ``differing``: not what most of their like showed.
 
     Only results that say something of the product are counted, and only where there are at least
@@ -21,7 +23,7 @@ class Flakes(NamedTuple):
     repeats: int = 0
 
     @classmethod
-    def of(cls, groups: Iterable[Mapping[str, int]]) -> Flakes:
+    def of(cls, groups: Iterable[Mapping[str, int]]) -> Self:
         """Return the flakes of ``groups`` of identical build and suite: results by what they showed."""
         differing = repeats = 0
         for group in groups:
@@ -30,6 +32,10 @@ class Flakes(NamedTuple):
                 repeats += count
                 differing += count - max(group.values())
         return cls(differing, repeats)
+
+    def __add__(self, other: Flakes) -> Flakes:
+        """Return the flakes of both together."""
+        return Flakes(self.differing + other.differing, self.repeats + other.repeats)
 
     @property
     def rate(self) -> float | None:
@@ -40,6 +46,13 @@ class Flakes(NamedTuple):
     def interval(self) -> tuple[float, float]:
         """Between which shares the true one lies with 95 % confidence; 0 to 1 where nothing is known."""
         return wilson(self.differing, self.repeats)
+
+    def __str__(self) -> str:
+        """In words: ``1 of 12 repeats differed: 1.5-35 %``; nothing where nothing was repeated."""
+        if not self.repeats:
+            return ""
+        low, high = (f"{100 * share:.{0 if share in (0, 1) else 2}g}" for share in self.interval)
+        return f"{self.differing or 'none'} of {self.repeats} repeats differed: {low}-{high} %"
 
 
 def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

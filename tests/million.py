@@ -1,6 +1,7 @@
 """A history of a million results, made from a seed, and how long a site's questions to it take.
 
-``python -m tests.million [RESULTS] [--history FILE]``; an existing FILE is asked and not made anew.
+``python -m tests.million [RESULTS] [--history FILE] [--site]``; an existing FILE is asked and not made
+anew, with ``--site`` the whole site is made, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from rich.table import Table
 
 from builds import Build, Expectation
 from reports.history import History
+from reports.matrix import build_matrix
+from reports.page import size
+from reports.publish import publish_site
 from reports.results import Cell, Key, Phases
 from reports.verdicts import ROLES, Observation, Role, expect, judge
 
@@ -161,11 +165,26 @@ def ask(path: Path) -> Iterator[tuple[str, float, str]]:
         )
 
 
+def make_site(path: Path, out: Path) -> Iterator[tuple[str, float, str]]:
+    """Yield what a site in ``out`` is made of, the seconds that it took, and how large it is."""
+    began = perf_counter()
+    with History(path) as history:
+        matrix = build_matrix(history.current(), {}, history)
+    yield "the matrix", perf_counter() - began, f"{len(matrix.rows)} issues on {len(matrix.columns)} builds"
+    began = perf_counter()
+    published = publish_site(out, {}, path)
+    spent = perf_counter() - began
+    pages = [file.stat().st_size for file in out.rglob("*.html")]
+    front = published.html.stat().st_size
+    yield "the whole site", spent, f"{len(pages)} pages, {size(sum(pages))}, the front page {size(front)}"
+
+
 def main() -> None:
     """Print what was made and how long each question took."""
     parser = argparse.ArgumentParser(prog="python -m tests.million", description=__doc__)
     parser.add_argument("results", nargs="?", type=int, default=1_000_000)
     parser.add_argument("--history", type=Path, default=None)
+    parser.add_argument("--site", action="store_true")
     asked = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +198,10 @@ def main() -> None:
         for question, seconds, answer in ask(path):
             total += seconds
             table.add_row(question, f"{seconds:.2f}", answer)
-        table.add_row("all together", f"{total:.2f}", f"file of {path.stat().st_size / 1e6:.0f} MB")
+        table.add_row("all questions", f"{total:.2f}", f"file of {size(path.stat().st_size)}")
+        if asked.site:
+            for what, seconds, answer in make_site(path, Path(folder) / "site"):
+                table.add_row(what, f"{seconds:.2f}", answer)
         console.print(table)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         console.print(f"peak memory {peak:.0f} MB, Python {sys.version.partition(' ')[0]}")

@@ -1,7 +1,7 @@
 from itertools import islice
 
 from reports.history import History
-from tests.million import ask, cells, make
+from tests.million import ask, cells, make, make_site
 
 
 def test_the_seed_decides_everything_but_the_number(tmp_path):
@@ -18,3 +18,10 @@ def test_every_question_is_asked(tmp_path):
     answers = {question: answer for question, seconds, answer in ask(tmp_path / "h") if seconds >= 0}
     assert answers["how many runs and results"] == "200 results of 1 runs"
     assert len(answers) == 6
+
+
+def test_a_site_is_made_of_it(tmp_path):
+    make(tmp_path / "h", 200)
+    answers = {what: answer for what, seconds, answer in make_site(tmp_path / "h", tmp_path / "site")}
+    assert answers["the matrix"] == "3 issues on 30 builds"
+    assert answers["the whole site"].startswith("235 pages, ")
