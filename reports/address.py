@@ -13,7 +13,7 @@ from reports.results import Key
 
 FRONT = "index.html"
 COMPARE = "compare.html"
-ISSUES, BUILDS, CELLS = "issues", "builds", "cells"
+ISSUES, BUILDS, CELLS, RUNS = "issues", "builds", "cells", "runs"
 
 _LONGEST = 100  # characters of a name, far below what file systems take
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+~_-]+")
@@ -58,7 +58,7 @@ def result_page(key: Key, run: str) -> str:
 
 def evidence_folder(run: str) -> str:
     """Return where a site keeps what ``run`` kept."""
-    return f"runs/{_name(run)}"
+    return f"{RUNS}/{_name(run)}"
 
 
 def _name(text: str) -> str:

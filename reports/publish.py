@@ -85,8 +85,8 @@ def publish_site(
 ) -> Published:
     """Make ``out`` the site of all runs in the history; those in ``folders`` are recorded first.
 
-    Evidence is taken from ``folders`` and from run folders beside the history, where they are. What
-    an earlier site in ``out`` had and this one has not is removed. Raises SiteError where ``out``
+    Evidence is taken from ``folders`` and from run folders beside the history, where they are. Pages and
+    evidence that an earlier site in ``out`` had and this one has not are removed. Raises SiteError where ``out``
     holds something else, FileNotFoundError where a folder has no results, OSError where the site
     cannot be written, HistoryError where the history cannot be used.
     """
@@ -107,19 +107,21 @@ def publish_site(
         matrix = build_matrix(
             current, ledger, history, problems=problems, source=history_path.name, whole=True
         )
+        copies = Copies(out)
         site = Site(
             out,
             matrix,
             current,
             ledger,
             Made(now or datetime.now(UTC), stale_days),
-            Copies(out),
+            copies,
             runs,
             history,
             _earlier(current, [cell for cells, _ in kept.values() for cell in cells]),
         )
         matrix = site.write()
     _clear(out, site.written)
+    copies.clear()
     return Published(current, problems, list(matrix.generated_from.problems), matrix, out / FRONT)
 
 

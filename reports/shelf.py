@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from reports.address import evidence_folder
+from reports.address import RUNS, evidence_folder
 from reports.evidence import TEXTS, walk
 from reports.files import put
 
@@ -39,10 +39,12 @@ class Copies:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._placed: set[Path] = set()
 
     def place(self, run: str, folder: Path, evidence: str) -> Path:
         """Return the copy of ``folder``. Raises OSError where it cannot be made."""
         copy = self._root / evidence_folder(run) / evidence
+        self._placed.add(copy)
         if copy.is_dir():
             return copy
         unfinished = copy.with_name(f".{copy.name}.{os.getpid()}")
@@ -58,6 +60,25 @@ class Copies:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return copy
+
+    def clear(self) -> None:
+        """Remove the copies that no page leads to any more: those that were not asked for. Raises OSError."""
+        above = {folder for copy in self._placed for folder in copy.parents}
+        self._clear(self._root / RUNS, above)
+
+    def _clear(self, folder: Path, above: set[Path]) -> None:
+        # What a link leads to was not made here.
+        if folder.is_symlink() or not folder.is_dir():
+            return
+        for path in folder.iterdir():
+            if path in self._placed:
+                continue
+            if path in above:
+                self._clear(path, above)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _text(path: Path, size: int) -> str:

@@ -451,6 +451,40 @@ def test_a_run_with_another_name_than_its_folder_is_found(tmp_path, ledger):
     assert (tmp_path / "site/runs/20260302-1111/evidence/a/x.log").is_file()
 
 
+def test_evidence_that_no_page_leads_to_any_more_is_removed(tmp_path, ledger):
+    def kept(day, name):
+        one = cell(evidence=name, run=f"2026030{day}-1111", started=START + day * DAY)
+        folder = write_run(tmp_path / "out" / one.run, [one])
+        (folder / name / "m1").mkdir(parents=True)
+        (folder / name / "m1/x.log").write_text(name)
+        record(tmp_path / "out/history.sqlite", [one])
+
+    runs, elsewhere = tmp_path / "site/runs", tmp_path / "elsewhere"
+    kept(1, "evidence/a/deep")
+    for day in (2, 3):
+        kept(day, f"evidence/{day}")
+    publish_site(tmp_path / "site", ledger, tmp_path / "out/history.sqlite")
+    assert len([*runs.iterdir()]) == 3
+    (elsewhere / "precious").mkdir(parents=True)
+    (runs / "linked").symlink_to(elsewhere)
+    (runs / "20260303-1111/evidence/.left.7").mkdir()
+    kept(4, "evidence/4")
+    publish_site(tmp_path / "site", ledger, tmp_path / "out/history.sqlite")
+    assert sorted(path.relative_to(runs).as_posix() for path in runs.rglob("x.log")) == [
+        f"2026030{day}-1111/evidence/{day}/m1/x.log" for day in (2, 3, 4)
+    ]
+    assert {path.name for path in runs.iterdir()} == {f"2026030{day}-1111" for day in (2, 3, 4)}
+    assert not (runs / "20260303-1111/evidence/.left.7").exists()
+    assert (elsewhere / "precious").is_dir()
+    assert check_links(tmp_path / "site")
+    # A folder that is elsewhere is not this site's to clear.
+    (tmp_path / "site/runs").rename(elsewhere / "runs")
+    (tmp_path / "site/runs").symlink_to(elsewhere / "runs")
+    (elsewhere / "runs/other").mkdir()
+    publish_site(tmp_path / "site", ledger, tmp_path / "out/history.sqlite")
+    assert (elsewhere / "runs/other").is_dir()
+
+
 def test_addresses_of_all_builds_and_issues_differ():
     assert len({build_page(f"{one.product}@{one.version}") for one in BUILDS}) == len(BUILDS)
     assert issue_page("a/b") != issue_page("a-b")
