@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from builds import Build, Expectation, Range, parse_version
 from reports.address import build_id, build_page, cell_page, issue_page
+from reports.flakes import Flakes
 from reports.history import History, Past, Proof
 from reports.ledger import Issue
 from reports.repeats import Repeats, repeats
@@ -90,7 +91,7 @@ class Scenario(_Part):
     results, the newest among them; ``stands`` is the one that counts, which is an earlier
     unexpected one where the newest is better. ``expects_now`` is what the ledger expects now, where
     that is not what the verdict was judged by; nothing is judged again. ``previous`` is the verdict
-    of an earlier run, ``runs`` and ``flips`` are counted over all history; None without history.
+    of an earlier run; ``runs``, ``flips`` and ``flakes`` are counted over all history. None without it.
     """
 
     scenario: str
@@ -113,6 +114,7 @@ class Scenario(_Part):
     previous: Verdict | None = None
     runs: int | None = None
     flips: int | None = None
+    flakes: Flakes | None = None
 
     @property
     def changed(self) -> bool:
@@ -153,6 +155,11 @@ class Meeting(_Part):
     def flips(self) -> int:
         """How often scenarios changed what they show on this build."""
         return sum(one.flips or 0 for one in self.scenarios)
+
+    @property
+    def flakes(self) -> Flakes:
+        """How often repeats of its scenarios differed."""
+        return sum((one.flakes for one in self.scenarios if one.flakes), Flakes())
 
     @property
     def unexpected(self) -> tuple[Scenario, ...]:
@@ -336,6 +343,7 @@ def scenario(group: Repeats, issue: Issue | None, history: History | None) -> Sc
         previous=history.previous(cell) if history else None,
         runs=record.runs if record else None,
         flips=record.flips if record else None,
+        flakes=record.flakes if record else None,
     )
 
 

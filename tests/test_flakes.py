@@ -35,6 +35,20 @@ def test_what_is_no_share_is_refused(hits, trials):
         wilson(hits, trials)
 
 
+@pytest.mark.parametrize(
+    ("flakes", "words"),
+    [
+        (Flakes(), ""),
+        (Flakes(0, 10), "none of 10 repeats differed: 0-28 %"),
+        (Flakes(1, 12), "1 of 12 repeats differed: 1.5-35 %"),
+        (Flakes(0, 900), "none of 900 repeats differed: 0-0.43 %"),
+        (Flakes(0, 4) + Flakes(2, 176), "2 of 180 repeats differed: 0.31-4 %"),
+    ],
+)
+def test_flakes_are_told_with_their_interval(flakes, words):
+    assert str(flakes) == words
+
+
 def test_flakes_differ_from_what_most_of_their_like_showed():
     assert Flakes.of([]) == Flakes(0, 0)
     assert Flakes().rate is None

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builds import Expectation
+from reports.flakes import Flakes
 from reports.history import History, HistoryError, record
 from reports.results import Cell
 from reports.verdicts import Observation, Verdict
@@ -188,15 +189,15 @@ def test_flakes_are_counted_among_repeats_of_one_suite(path):
     with History(path) as history:
         flakes = history.recorded(cell().key).flakes
         # A new suite may show something else; one result alone has nothing to differ from.
-        assert flakes == (1, 9)
+        assert flakes == Flakes(1, 9)
         assert flakes.rate == pytest.approx(1 / 9)
         # Of old results only those of one run are known to be of one suite.
         history.record([one.model_copy(update={"suite": None}) for one in of("d", sick, well)])
-        assert history.recorded(cell().key).flakes == (1, 9)
+        assert history.recorded(cell().key).flakes == Flakes(1, 9)
         repeated = [at(40, observation=one) for one in (sick, well)]
         repeated[1] = repeated[1].model_copy(update={"started": START + timedelta(hours=41)})
         history.record(repeated)
-        assert history.recorded(cell().key).flakes == (2, 11)
+        assert history.recorded(cell().key).flakes == Flakes(2, 11)
 
 
 def test_the_current_results_are_all_of_each_cell_s_newest_run(path):

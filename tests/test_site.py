@@ -12,6 +12,7 @@ from reports import shelf
 from reports.__main__ import app
 from reports.address import build_page, cell_page, issue_page
 from reports.allure_results import address
+from reports.flakes import Flakes
 from reports.history import record
 from reports.ledger import load_ledger
 from reports.page import ago, bounds, duration, is_web, script
@@ -119,6 +120,31 @@ def test_a_cell_of_the_matrix_tells_runs_flips_age_and_what_it_was(out):
     assert "✓ conforms 2 runs, 24 h ago was regressed 1 flip upgrade" in words
     assert "● reproduced 1 of 2 scenarios, 2 runs, 48 h ago" in words
     assert "After cluster rename the running daemon keeps the old name lxd-11534 proven" in words
+
+
+def test_how_often_repeats_differ_is_told_where_something_was_repeated(tmp_path, ledger):
+    seen = [Observation.SYMPTOM, *[Observation.CONFORMS] * 11]
+    several = [
+        cell(run=f"r{day}", suite="s", started=START + day * DAY, observation=one)
+        for day, one in enumerate(seen)
+    ]
+    alone = cell(suite="s", issue="lxd-11534")
+    record(tmp_path / "history.sqlite", [*several, alone])
+    matrix = publish_site(tmp_path / "site", ledger, tmp_path / "history.sqlite").matrix
+    said = "1 of 12 repeats differed: 1.5-35 %"
+    assert f"Flakes {said} (same build, same suite; 95 % interval)" in words(tmp_path, several[0])
+    assert said in load(tmp_path / "site/issues/lxd-15313.html").words
+    assert f"always show the same: {said}" in (tmp_path / "site/index.html").read_text()
+    assert matrix.scenario(several[-1]).flakes == Flakes(1, 12)
+    assert json.loads(matrix.json_text())["cells"]["lxd-15313"]["incus@7.0.2-3~bpo13+1"]["scenarios"][0][
+        "flakes"
+    ] == {"differing": 1, "repeats": 12}
+    for unrepeated in (words(tmp_path, alone), load(tmp_path / "site/issues/lxd-11534.html").words):
+        assert "differed" not in unrepeated
+
+
+def words(folder, one):
+    return load(folder / "site" / cell_page(one.key)).words
 
 
 def test_substrates_are_told_apart(tmp_path, ledger):
