@@ -154,12 +154,19 @@ class Watched:
             context.close()
 
 
+def draw(page: Page) -> None:
+    """Have everything drawn, also what is not in view."""
+    page.add_style_tag(content="* { content-visibility: visible !important }")
+
+
 def overflow(page: Page) -> int:
     """Return by how many pixels the page is wider than its window."""
+    draw(page)
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 def violations(page: Page) -> list[str]:
     """Return what axe-core finds wrong: rule and element."""
+    draw(page)
     found = Axe().run(page).response["violations"]
     return [f"{one['id']}: {node['target']}" for one in found for node in one["nodes"]]

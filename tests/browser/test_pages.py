@@ -160,4 +160,4 @@ def test_results_grow_stale_while_the_page_lies_there(watched, site):
         counts.append(page.locator(".meet .stale").count())
     assert counts[0] == 1  # what ran three weeks ago
     assert counts[0] < counts[2] <= counts[3]
-    assert page.locator(".meet .age").first.inner_text() == "61 days ago"
+    assert page.locator(".meet .age").first.text_content() == "61 days ago"
