@@ -124,7 +124,6 @@ class Site:
             superseded=_superseded(matrix.columns),
             unexpected=[one for one in met if not one.meeting.expected],
             changed=[one for one in met if one.meeting.was],
-            unsteady=any(one.meeting.flips for one in met),
             shown=_NEWS,
             allure=f"{REPORT}/index.html" if self._has_allure else None,
             tested=sum(bool(matrix.cells[row.id]) for row in matrix.rows),
@@ -147,6 +146,8 @@ class Site:
         columns = self.matrix.columns
         after = next((one for one in reversed(columns) if predecessor(self.matrix, one)), None)
         before = predecessor(self.matrix, after) if after else None
+        if columns and not after:
+            before, after = columns[0], columns[-1]
         return _comparison(self.matrix, self.made, before, after, linked=True)
 
     def build(self, column: Column) -> str:

@@ -239,6 +239,20 @@ def test_a_build_without_an_older_one_in_its_track_is_compared_with_the_newest_o
     )
 
 
+def test_a_first_run_compares_with_no_run_before_it(tmp_path, ledger):
+    first = cell(build=LXD_502)
+    publish(write_run(tmp_path / "r", [first, cell()]), ledger)
+    assert "since the run before" not in load(tmp_path / "r/index.html").words
+    # Nor is there an older build; any two are better than one with itself.
+    data = load(tmp_path / "r/compare.html").all("option")
+    assert [one["value"] for one in data if "selected" in one] == [
+        "incus@7.0.2-3~bpo13+1",
+        "lxd@5.0.2-5+deb12u6",
+    ]
+    publish(write_run(tmp_path / "s", [cell(run="s", started=START + DAY)]), ledger)
+    assert "Nothing changed since the run before." in load(tmp_path / "s/index.html").words
+
+
 def test_an_empty_run_says_so(tmp_path, ledger):
     publish(write_run(tmp_path / "r", []), ledger)
     assert "Nothing was judged" in load(tmp_path / "r/index.html").words
