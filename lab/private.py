@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ DAEMONS = ("/usr/libexec/incus/incusd", "/opt/incus/bin/incusd")
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_NEEDED = 1024
 CGROUPS = Path("/sys/fs/cgroup")
+# What liblxc asks of a binary in memory before it trusts it (src/lxc/rexec.c).
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 def daemon_binary() -> Path | None:
@@ -101,7 +104,11 @@ class PrivateServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)
-        daemon = f'exec "{binary}" --group root --logfile "{self.log}"'
+        sealed = _sealed(binary)
+        daemon = (
+            f"export INCUS_EXEC_PATH=/proc/$$/fd/{sealed}; "
+            f'exec "{binary}" --group root --logfile "{self.log}"'
+        )
         if within is not None:
             argv = ["nsenter", f"--mount=/proc/{within}/ns/mnt", "sh", "-c", daemon]
         else:
@@ -116,12 +123,14 @@ class PrivateServer:
             with output.open("wb") as out:
                 process = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
-                    cwd="/", start_new_session=True,
+                    cwd="/", start_new_session=True, pass_fds=(sealed,),
                 )  # fmt: skip
         except OSError as error:
             raise LabError(
                 f"a private incusd cannot be started: {error.filename}: {error.strerror}; run lab/bootstrap"
             ) from error
+        finally:
+            os.close(sealed)
         self._pid_file.write_text(f"{process.pid} {began(process.pid)}")
         try:
             eventually(
@@ -173,6 +182,20 @@ class PrivateServer:
     def _survivor(self) -> int | None:
         """Return a surviving monitor, whose mount namespace is the earlier daemon's."""
         return next((p for p in self._survivors() if _cmdline(p).startswith(b"[lxc monitor]")), None)
+
+
+def _sealed(binary: Path) -> int:
+    """Return a file descriptor of a copy of ``binary`` in memory that nobody can change any more.
+
+    For each command in a member incusd starts itself anew, and liblxc makes such a copy each time, lest the
+    member writes to the binary (CVE-2019-5736). That costs more than the command; a sealed binary is not
+    copied again.
+    """
+    copy = os.memfd_create("incusd", os.MFD_ALLOW_SEALING)
+    with binary.open("rb") as source, open(copy, "wb", closefd=False) as target:
+        shutil.copyfileobj(source, target)
+    fcntl.fcntl(copy, fcntl.F_ADD_SEALS, SEALS)
+    return copy
 
 
 def _cgroups() -> str:

@@ -5,6 +5,7 @@ A script stands in for incusd, and nothing is mounted: tests need no root.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -164,6 +165,18 @@ def test_the_daemon_has_mounts_and_state_of_its_own(server, incusd, commands, la
     (argv,) = [argv for argv in commands if "sh" in argv]
     assert argv[:4] == ["unshare", "--mount", "--propagation", "private"]
     assert f'"--logfile", "{lab_dir}/host.log"' in (server.folder / "started").read_text()
+
+
+def test_the_daemon_starts_itself_anew_from_a_sealed_copy(server, incusd):
+    binary = incusd(DAEMON.replace("json.dumps(sys.argv[1:])", 'os.environ["INCUS_EXEC_PATH"]'))
+    server.ensure()
+    copy = Path((server.folder / "started").read_text().strip())
+    assert copy.parts[:3] == ("/", "proc", str(pid_of(server)))
+    assert copy.read_bytes() == binary.read_bytes()
+    with copy.open("rb") as file:
+        assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == private.SEALS
+    with pytest.raises(PermissionError), copy.open("r+b") as file:
+        file.write(b"#")
 
 
 def test_a_killed_daemon_is_started_again(server, incusd):
