@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,13 +17,16 @@ from rich.table import Table
 
 from lab import bake as baking
 from lab import bench as benchmark
-from lab import catalogue, doctor, sideload, state, store
+from lab import catalogue, doctor, golden, guest, sideload, state, store, vm_instance
 from lab.cluster import Cluster
+from lab.container import Containers
 from lab.errors import LabError, UsageError
 from lab.host import MARK, PROJECT, Host, connect, find, release
+from lab.image import Image
 from lab.own import OwnCluster
 from lab.progress import ProgressBoard
 from lab.transcript import Transcript
+from lab.vm_instance import VirtualInstances
 
 app = typer.Typer(
     help="Throwaway clusters of real LXD and Incus builds.", no_args_is_help=True, add_completion=False
@@ -137,6 +141,9 @@ def up(
         typer.Option("--sideload", metavar="BUILD=PATH", help="A build of one's own instead: docs/builds.md."),
     ] = None,
     members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
+    machines: Annotated[
+        bool, typer.Option("--vm", help="Members that are virtual machines instead of containers.")
+    ] = False,
     lab_host: LabHost = None,
     mirror: Mirror = None,
 ) -> None:
@@ -146,17 +153,19 @@ def up(
     with _errors(), _host(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
-            cluster = Cluster(host, Transcript(host.run.folder / "transcript.jsonl"))
+            if machines:
+                image = baking.bake_vm(entry, image, progress, mirror=mirror)
             progress("cluster", f"making {members} members")
-            cluster.make_members([image] * members)
-            progress("cluster", "forming")
-            cluster.form()
+            cluster = _made(host, image, members, machines=machines)
+            if not cluster.formed:
+                progress("cluster", "forming")
+                cluster.form()
             progress("cluster", "all members Online")
         host.run.keep()
         name = host.run.id
         console.print(f"cluster {name}: {image.build.product} {image.build.version}", highlight=False)
         for member in cluster.members:
-            console.print(f"  {member.name}  https://{member.address}:8443", highlight=False)
+            console.print(f"  {member.name}  {member.machine.endpoint}", highlight=False)
         console.print(
             f"enter a member: python -m lab shell m1 --cluster {name}\n"
             f"remove it:      python -m lab down {name}",
@@ -178,11 +187,19 @@ def shell(
     with _errors():
         run = _kept(cluster)
         host = Host(find(lab_host), run, Transcript())
-        mine = [i for i in host.instances() if i["config"].get(f"{MARK}.run") == run.id]
-        found = next((i["name"] for i in mine if i["name"].endswith(f"-{member}")), None)
-        if found is None:
-            names = ", ".join(sorted(i["name"].rpartition("-")[2] for i in mine)) or "none"
+        machines = guest.entering(run)
+        mine = {
+            instance["name"].rpartition("-")[2]: instance["name"]
+            for instance in host.instances()
+            if instance["config"].get(f"{MARK}.run") == run.id
+        }
+        if member in machines:
+            argv = [*machines[member], *([shlex.join(command)] if command else [])]
+            os.execvp("ssh", argv)  # noqa: S606 - the shell takes this process's place
+        if member not in mine:
+            names = ", ".join(sorted({*mine, *machines})) or "none"
             raise UsageError(f'cluster {run.id} has no member "{member}" (members: {names})')
+        found = mine[member]
         client = shutil.which(host.client)
         if client is None or not host.local:
             raise LabError(
@@ -280,6 +297,19 @@ def _chosen(build: str | None, own: str | None, mirror: str | None) -> catalogue
             [own], known, baking.folder(), lambda text: progress("sideload", text), mirror
         )
     return entry
+
+
+def _made(host: Host, image: Image, count: int, *, machines: bool) -> Cluster:
+    """Return a cluster of ``count`` members with ``image``; virtual machines of the lab's own are joined."""
+    transcript = Transcript(host.run.folder / "transcript.jsonl")
+    if machines and vm_instance.why_not(host) is not None:
+        with golden.members(
+            host, transcript, image, count, formed=True, failed=lambda _: None
+        ) as cluster:
+            return cluster
+    cluster = Cluster(host, transcript, VirtualInstances(host) if machines else Containers(host))
+    cluster.make_members([image] * count)
+    return cluster
 
 
 def _kept(name: str | None) -> state.Run:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
-import io
 import json
 import os
 import re
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from requests_toolbelt import MultipartEncoder
 
@@ -65,10 +65,10 @@ def bake(
             fill=_by_first_boot(entry, host, progress, mirror) if isinstance(entry, ChannelBuild) else None,
         )
         truth = _read_truth(made)
-        fingerprint = truth.get("fingerprint") or _fingerprint(made)
-        if not host.has_image(fingerprint):
+        fingerprint = truth.get("fingerprint")
+        if fingerprint is None or not host.has_image(fingerprint):
             progress(entry.name, "importing")
-            _import(made.rootfs, made.metadata.read_bytes(), host)
+            fingerprint = give(made.rootfs, made.metadata.read_bytes(), host)
         if "schema" not in truth:
             progress(entry.name, "asking the installed product what it is")
             truth = {"fingerprint": fingerprint, **_ask(entry, made, fingerprint, host)}
@@ -156,27 +156,33 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
         probe.destroy()
 
 
-def _fingerprint(made: RootfsImage) -> str:
-    """Return what LXD and Incus call an image of two files: the SHA-256 of one after the other."""
-    with made.metadata.open("rb") as metadata:
-        return _sum(metadata, made.rootfs)
+def give(root: Path, metadata: bytes, host: Host, *, virtual_machine: bool = False) -> str:
+    """Give ``host`` an image of two files, if it has not got it; return its fingerprint.
+
+    That is the SHA-256 of one after the other. Raises LabError.
+    """
+    fingerprint = _sum(metadata, root)
+    if not host.has_image(fingerprint):
+        _import(root, metadata, host, "rootfs.img" if virtual_machine else "rootfs")
+    return fingerprint
 
 
-def _sum(metadata: IO[bytes], root: Path) -> str:
-    digest = hashlib.sha256()
+@functools.cache
+def _sum(metadata: bytes, root: Path) -> str:
+    digest = hashlib.sha256(metadata)
     with root.open("rb") as file:
-        for part in (metadata, file):
-            while block := part.read(1 << 20):
-                digest.update(block)
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
-def _import(root: Path, metadata: bytes, host: Host) -> None:
+def _import(root: Path, metadata: bytes, host: Host, kind: str) -> None:
+    """Give ``host`` an image; by the name ``kind`` of the second part it knows what it is for."""
     with root.open("rb") as file:
         body = MultipartEncoder(
             {
                 "metadata": ("metadata", metadata, "application/octet-stream"),
-                "rootfs": ("rootfs", file, "application/octet-stream"),
+                kind: (kind, file, "application/octet-stream"),
             }
         )
         try:
@@ -199,10 +205,7 @@ def _by_first_boot(
         if base.suite:
             own = firstboot.base_build(entry)
             made = rootfs.make(own, folder(), lambda line: say(f"{own.asked}: {line}"), mirror=mirror)
-            metadata = firstboot.seeded(made.metadata)
-            fingerprint = _sum(io.BytesIO(metadata), made.rootfs)
-            if not host.has_image(fingerprint):
-                _import(made.rootfs, metadata, host)
+            fingerprint = give(made.rootfs, firstboot.seeded(made.metadata), host)
         else:
             say(f"the lab host gets image {base.alias} of {base.server}")
             fingerprint = firstboot.pull(base, host)

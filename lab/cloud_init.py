@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.errors import LabError
@@ -21,20 +22,22 @@ def render(name: str, /, **values: object) -> str:
     return _TEMPLATES.get_template(f"{name}.yaml").render(**values)
 
 
-def make_seed(disk: Path, *, keys: Path, **values: object) -> None:
-    """Write a NoCloud seed to ``disk``; the machine is entered with the keys in the folder ``keys``.
-
-    Raises LabError where the disk cannot be made.
-    """
+def seed(keys: Path, **values: object) -> dict[str, str]:
+    """Return by name the files of a NoCloud seed, which lets in who has the keys in the folder ``keys``."""
     filled = {
         **values,
         "authorized": (keys / "client.pub").read_text().strip(),
         "host_key": (keys / "host").read_text(),
         "host_public": (keys / "host.pub").read_text().strip(),
     }
+    return {name: render(name, **filled) for name in FILES}
+
+
+def make_disk(disk: Path, files: Mapping[str, str]) -> None:
+    """Write a seed with ``files`` to ``disk``. Raises LabError where it cannot be made."""
     with tempfile.TemporaryDirectory(prefix="clusterproof-") as folder:
-        for name in FILES:
-            (Path(folder) / name).write_text(render(name, **filled), encoding="utf-8")
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
         argv = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "cidata", "-J", "-r", "-o", str(disk), folder]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:

@@ -19,7 +19,7 @@ from lab.container import Containers
 from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image
-from lab.machine import PORT, CommandTimeoutError, Substrate
+from lab.machine import PORT, CommandTimeoutError, Machine, Substrate
 from lab.member import CommandError, Member
 from lab.tenant import Door
 from lab.transcript import Transcript
@@ -91,15 +91,11 @@ class Cluster:
         self.members += added
         return added
 
-    def resume(self, machines: Mapping[str, tuple[str, str]], image: Image) -> None:
-        """Take over running members that another process made and left standing.
-
-        ``machines`` has by member's name the machine's name and address.
-        """
-        for name, (machine, address) in machines.items():
-            found = Member(name, self.substrate.resume(machine, image, address), self.transcript)
-            found.machine.should_run = True
-            self.members.append(found)
+    def resume(self, machines: Mapping[str, Machine]) -> None:
+        """Take over running machines, by member's name, that another process made and left standing."""
+        for name, machine in machines.items():
+            machine.should_run = True
+            self.members.append(Member(name, machine, self.transcript))
 
     def form(self, members: list[Member] | None = None) -> None:
         """Make a cluster of all members: the first is bootstrapped, the others join one by one.

@@ -124,8 +124,5 @@ class Substrate(Protocol):
     def machine(self, name: str, image: Image, number: int) -> Machine:
         """Return the machine called ``name``, the ``number``-th (from 1) of its cluster; it is not made yet."""
 
-    def resume(self, name: str, image: Image, address: str) -> Machine:
-        """Return a machine that another process made and left running."""
-
     def check_room(self) -> None:
         """Raise LabError where there is no room left for what machines write."""

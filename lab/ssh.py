@@ -25,6 +25,8 @@ from lab.machine import Result
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT = 10.0
+# The port that is left out where a machine's key is looked up.
+STANDARD = paramiko.config.SSH_PORT
 # Seconds between two looks at the machine while a command runs.
 LOOK = 0.2
 # Seconds that output may come behind the command's end, where what it started holds on to it.
@@ -52,16 +54,16 @@ def make_key() -> KeyPair:
 
 
 class Connection:
-    """A connection to root on a machine of this host, made when it is needed and again when it was lost.
+    """A connection to root on a machine, made when it is needed and again when it was lost.
 
-    ``alive`` raises LabError where the machine is gone; it is asked all the while. Every failure is a
-    LabError.
+    The folder ``keys`` has our key, ``client``, and the machine's own, ``host.pub``. ``alive`` raises LabError
+    where the machine is gone; it is asked all the while. Every failure is a LabError.
     """
 
-    def __init__(self, port: int, key: Path, host_key: Path, alive: Callable[[], None]) -> None:
+    def __init__(self, address: str, port: int, keys: Path, alive: Callable[[], None]) -> None:
+        self._address = address
         self._port = port
-        self._key = key
-        self._host_key = host_key
+        self._keys = keys
         self._alive = alive
         self._client: paramiko.SSHClient | None = None
         self._lock = threading.Lock()
@@ -180,13 +182,14 @@ class Connection:
             if self._client is None:
                 limit = min(CONNECT, timeout)
                 client = paramiko.SSHClient()
-                kind, known = self._host_key.read_text().split()[:2]
+                kind, known = (self._keys / "host.pub").read_text().split()[:2]
                 host_key = paramiko.PKey.from_type_string(kind, base64.b64decode(known))
-                client.get_host_keys().add(f"[127.0.0.1]:{self._port}", kind, host_key)
+                at = self._address if self._port == STANDARD else f"[{self._address}]:{self._port}"
+                client.get_host_keys().add(at, kind, host_key)
                 try:
                     client.connect(
-                        "127.0.0.1", self._port, "root",
-                        pkey=paramiko.Ed25519Key.from_private_key_file(str(self._key)),
+                        self._address, self._port, "root",
+                        pkey=paramiko.Ed25519Key.from_private_key_file(str(self._keys / "client")),
                         timeout=limit, banner_timeout=limit, auth_timeout=limit,
                         allow_agent=False, look_for_keys=False,
                     )  # fmt: skip

@@ -20,7 +20,7 @@ LAB = [
 SERVER = ["incus-base", "incus-client"]
 QEMU = ["qemu-system-x86", "qemu-utils"]
 MACHINES = [
-    *("xorriso", "e2fsprogs", "openssh-client"),
+    *("xorriso", "e2fsprogs", "fdisk", "mtools", "systemd-boot-efi", "openssh-client"),
     *("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-common"),
 ]
 BOOKWORM = 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'

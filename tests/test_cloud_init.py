@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 
 from lab import cloud_init, qemu
 from lab.errors import LabError
+from lab.guest import Interface
 from lab.ssh import make_key
 from tests.fakes import stand_in
 
 KEYS = make_key()
 VALUES = {
     "name": "m1",
-    "address": "10.99.0.1/24",
-    "cluster_mac": qemu.cluster_mac(1),
-    "outer_mac": qemu.outer_mac(1),
-    "outer_address": "10.0.2.15/24",
-    "outer_gateway": "10.0.2.2",
+    "interfaces": [
+        Interface(qemu.cluster_mac(1), "10.99.0.1/24"),
+        Interface(qemu.outer_mac(1), "10.0.2.15/24", "10.0.2.2"),
+    ],
+    "resolver": "10.0.2.3",
     "authorized": KEYS.public,
     "host_key": KEYS.private,
     "host_public": KEYS.public,
@@ -64,6 +65,24 @@ def test_the_two_networks():
     assert outer["routes"] == [{"to": "0.0.0.0/0", "via": "10.0.2.2"}]
 
 
+def test_one_network_that_leads_out():
+    only = Interface("52:54:0a:b0:00:07", "10.176.0.7/20", "10.176.0.1")
+    found = yaml.safe_load(cloud_init.render("network-config", **{**VALUES, "interfaces": [only]}))
+    assert found["ethernets"] == {
+        "eth0": {
+            "match": {"macaddress": "52:54:0a:b0:00:07"},
+            "set-name": "eth0",
+            "addresses": ["10.176.0.7/20"],
+            "routes": [{"to": "0.0.0.0/0", "via": "10.176.0.1"}],
+        }
+    }
+
+
+def test_who_is_asked_for_names():
+    (file,) = yaml.safe_load(cloud_init.render("user-data", **VALUES))["write_files"]
+    assert file == {"path": "/etc/resolv.conf", "content": "nameserver 10.0.2.3\n"}
+
+
 @pytest.mark.parametrize("missing", ["authorized", "host_key"])
 def test_a_value_that_is_missing_is_no_empty_one(missing):
     with pytest.raises(TypeError, match="StrictUndefined"):
@@ -96,7 +115,7 @@ class TestSeed:
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
         copies = f'echo "$*" >{tmp_path}/said; for last; do :; done; cp -r "$last" {tmp_path}/in'
         stand_in(tmp_path / "bin", "xorriso", copies)
-        cloud_init.make_seed(tmp_path / "seed.iso", keys=keys, **given)
+        cloud_init.make_disk(tmp_path / "seed.iso", cloud_init.seed(keys, **given))
         assert re.search(rf"-V cidata .*-o {tmp_path}/seed.iso ", (tmp_path / "said").read_text())
         assert sorted(path.name for path in (tmp_path / "in").iterdir()) == sorted(cloud_init.FILES)
         found = yaml.safe_load((tmp_path / "in" / "user-data").read_text())
@@ -105,7 +124,7 @@ class TestSeed:
     @pytest.mark.skipif(shutil.which("xorriso") is None, reason="xorriso is not installed")
     def test_is_a_disk_that_can_be_read(self, tmp_path, keys, given):
         seed = tmp_path / "a seed.iso"
-        cloud_init.make_seed(seed, keys=keys, **given)
+        cloud_init.make_disk(seed, cloud_init.seed(keys, **given))
         content = seed.read_bytes()
         assert b"#cloud-config" in content
         assert b"cidata" in content
@@ -114,4 +133,4 @@ class TestSeed:
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         stand_in(tmp_path, "xorriso", "echo 'libburn: no space left' >&2; exit 5")
         with pytest.raises(LabError, match=r"cannot make the seed .*seed\.iso: libburn: no space left"):
-            cloud_init.make_seed(tmp_path / "seed.iso", keys=keys, **given)
+            cloud_init.make_disk(tmp_path / "seed.iso", cloud_init.seed(keys, **given))

@@ -52,6 +52,7 @@ def machines(monkeypatch) -> dict[str, FakeMachine]:
         return known[name]
 
     monkeypatch.setattr("lab.container.Container", machine)
+    monkeypatch.setattr("fixtures.soak.Container", machine)
     return known
 
 

@@ -156,7 +156,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def ssh(server, machine):
-    connection = Connection(server.port, server.folder / "client", server.folder / "host.pub", machine.check)
+    connection = Connection("127.0.0.1", server.port, server.folder, machine.check)
     yield connection
     connection.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from lab import state, vm
+from lab import guest, state, vm
 from lab.errors import LabError
 from lab.qemu import Segment
 from lab.state import Run
@@ -74,23 +74,16 @@ def machine(run: Run, name: str = "cp-ab12-1-m2", number: int = 2) -> VirtualMac
     return VirtualMachine(run, name, image(), number, Segment(23456), VirtualMachines(run).keys)
 
 
-def test_another_process_finds_a_machine_by_its_name(run):
+def test_another_process_enters_a_machine(run):
     made = machine(run)
-    made.folder.mkdir(parents=True)
-    (made.folder / "machine.json").write_text(
-        f'{{"number": 2, "segment": 23456, "keys": "{made.keys}", "ports": [40001, 40002]}}'
-    )
-    found = VirtualMachine.found(run, made.name, image())
-    assert (found.address, found.segment, found.keys) == (made.address, made.segment, made.keys)
-    assert found.endpoint == "https://127.0.0.1:40002"
-    entering = found.ssh_command()
+    assert guest.entering(run) == {}
+    made._enter_by("127.0.0.1", 40001)
+    (name, entering), *others = guest.entering(run).items()
+    assert (name, others) == ("m2", [])
+    assert entering[0] == "ssh"
     assert entering[entering.index("-p") + 1] == "40001"
+    assert entering[entering.index("-i") + 1] == str(made.keys / "client")
     assert entering[-1] == "root@127.0.0.1"
-
-
-def test_a_machine_that_nobody_made(run):
-    with pytest.raises(LabError, match=f"run {run.id} has no machine cp-none"):
-        VirtualMachine.found(run, "cp-none", image())
 
 
 def test_a_machine_whose_qemu_has_ended_says_so_at_once(run):
