@@ -126,7 +126,7 @@ class FakeServer:
             "auth": "trusted",
             "api_extensions": ["projects", "etag"],
             "config": {},
-            "environment": {"server": product, "server_version": version},
+            "environment": {"server": product, "server_version": version, "driver": "lxc"},
         }
         self.calls: list[Call] = []
         self.say: dict[str, Answering | Refusal | Callable[[Call], Answering]] = {}
@@ -252,7 +252,10 @@ class FakeServer:
             return Answer(list(found.values()))
         parts = MultipartDecoder(call.body, call.headers["content-type"]).parts
         fingerprint = hashlib.sha256(b"".join(part.content for part in parts)).hexdigest()
-        found[fingerprint] = {"fingerprint": fingerprint}
+        # By the name of the second part a server knows what an image is for.
+        disk = b'name="rootfs.img"' in parts[-1].headers[b"Content-Disposition"]
+        kind = "virtual-machine" if disk else "container"
+        found[fingerprint] = {"fingerprint": fingerprint, "type": kind}
         return Operation("Downloading image", {"fingerprint": fingerprint})
 
     def _image(self, call: Call, fingerprint: str) -> Answering:
