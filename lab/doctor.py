@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lab import acceleration, bake, catalogue, host, state, vm
+from lab import acceleration, bake, catalogue, host, state, vm, vm_instance
 from lab.api import Api, ApiError
 from lab.capabilities import CAPABILITIES, Capability, missing
 from lab.errors import LabError
@@ -123,19 +124,14 @@ def _lab_host(wanted: str | None, *, root: bool) -> Finding:
     try:
         if named:
             where = host.find(named)
-            api = Api(
-                where.endpoint,
-                name="host",
-                transcript=Transcript(),
-                cert=where.cert,
-                server_cert=where.server_cert,
-            )
-            facts = api.get("")["environment"]
-            return Finding(subject, f"{facts['server']} {facts['server_version']} at {where.endpoint}")
+            facts = _facts(where)
+            found = f"{facts['server']} {facts['server_version']} at {where.endpoint}"
+            return Finding(subject, found + _carries(facts))
+        if local := host.local_server():
+            found = f"the server of this machine at {local}, in a project of its own"
+            return Finding(subject, found + _carries(_facts(host.Where(str(local)))))
     except (LabError, ApiError) as error:
         return Finding(subject, str(error), ok=False, vital=True, remedy="check --lab-host")
-    if found := host.local_server():
-        return Finding(subject, f"the server of this machine at {found}, in a project of its own")
     binary = daemon_binary()
     if binary and root:
         state_now = "running" if PrivateServer(host.NETWORK).running() else "started when it is needed"
@@ -147,6 +143,24 @@ def _lab_host(wanted: str | None, *, root: bool) -> Finding:
         vital=True,
         remedy="run it as root (sudo)" if binary else BOOTSTRAP,
     )
+
+
+def _facts(where: host.Where) -> dict[str, Any]:
+    """Return what the server says of itself."""
+    api = Api(
+        where.endpoint,
+        name="host",
+        transcript=Transcript(),
+        cert=where.cert,
+        server_cert=where.server_cert,
+    )
+    found: dict[str, Any] = api.get("")["environment"]
+    return found
+
+
+def _carries(facts: dict[str, Any]) -> str:
+    """Say whether the host with these facts makes members that are virtual machines."""
+    return "" if vm_instance.cannot(facts) else "; it makes virtual machines itself"
 
 
 def _disk() -> Finding:

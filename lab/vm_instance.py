@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,16 @@ def why_not(host: Host) -> str | None:
     """Return why members are not made as virtual machines of ``host``, or None where they are."""
     if host.where.private:
         return "the lab host is the lab's own server"
-    if "qemu" not in host.facts["environment"]["driver"]:
-        return f"{host.describe()} runs no virtual machines"
-    if host.machines:
-        return f"{host.describe()} is more than one machine"
+    reason = cannot(host.facts["environment"])
+    return f"{host.describe()} {reason}" if reason else None
+
+
+def cannot(facts: Mapping[str, Any]) -> str | None:
+    """Return why a server that says this of itself makes no members, or None where it does."""
+    if "qemu" not in facts["driver"]:
+        return "runs no virtual machines"
+    if facts.get("server_clustered"):
+        return "is more than one machine"
     return None
 
 

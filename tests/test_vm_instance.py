@@ -134,6 +134,7 @@ class TestWhyNot:
 
     def test_a_cluster(self, host):
         host.machines = {"a": "10.0.0.1", "b": "10.0.0.2"}
+        host.facts["environment"]["server_clustered"] = True
         assert why_not(host) == "cluster of 2 machines with incus 6.0.4 is more than one machine"
 
 
