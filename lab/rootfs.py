@@ -417,15 +417,11 @@ class _Job:
             self._run(self._install(self.build.base, root, mirror, given), mirror)
             remove_tree(partial / "packages")
             version = self._inventory(root, partial)
-        elif self.kind is VM:
-            raise LabError(
-                f"{self.build.name} is a daemon laid over another build, which is for containers so far; "
-                "a folder of packages can be sideloaded into virtual machines too"
-            )
         else:
             base = self._base(self.build, mirror)
             self.say("unpacking")
-            self._run(["unsquashfs", "-quiet", "-no-progress", "-dest", str(root), str(base.rootfs)], mirror)
+            for argv in UNPACK[self.kind.name](base.rootfs, base, root):
+                self._run(argv, mirror)
             daemon = root / self.build.facts.daemon.lstrip("/")
             daemon.unlink(missing_ok=True)
             shutil.copyfile(self.build.path, daemon)
@@ -437,9 +433,7 @@ class _Job:
     def _take(
         self, build: ChannelBuild, root: Path, partial: Path, mirror: mirrors.Mirror
     ) -> str:
-        """Take what cloud-init has installed on the lab host, and make a member of it as of the others."""
-        if self.kind is VM:
-            raise LabError(f"{build.name} is installed by cloud-init, which is for containers so far")
+        """Take what cloud-init has installed, and make a member of it as of the others."""
         if self.fill is None:
             raise LabError(f"{build.name} is installed on the lab host; python -m lab bake {build.name} does it")
         version = self.fill(root)
@@ -456,6 +450,7 @@ class _Job:
             mirror.archive,
             stop=self.stop,
             images_dir=self.images_dir,
+            kind=self.kind,
         )
 
     def _copy_packages(self, build: SideloadedBuild, into: Path) -> list[str]:
@@ -710,6 +705,32 @@ def _pack_vm(root: Path, into: Path) -> list[list[str]]:
 
 
 PACK = {CONTAINER.name: _pack_container, VM.name: _pack_vm}
+
+# Makes the folder $2 of what is on the disk $1; $3 and $4 are its kernel and initial file system, which are put
+# where making a member of it, and packing, look for them.
+_UNPACK_DISK = """
+mkdir "$2" "$2.disk"
+mount -o loop,ro "$1" "$2.disk"
+cp --archive "$2.disk/." "$2"
+umount "$2.disk"
+rmdir "$2.disk"
+version=$(ls "$2/lib/modules" | sort -V | tail -n 1)
+cp "$3" "$2/boot/vmlinuz-$version"
+cp "$3" "$2/boot/vmlinuz"
+cp "$4" "$2/boot/initrd"
+"""
+
+
+def _unpack_container(file: Path, _: RootfsImage, root: Path) -> list[list[str]]:
+    return [["unsquashfs", "-quiet", "-no-progress", "-dest", str(root), str(file)]]
+
+
+def _unpack_vm(disk: Path, image: RootfsImage, root: Path) -> list[list[str]]:
+    return [["sh", "-euc", _UNPACK_DISK, "sh", *map(str, (disk, root, image.kernel, image.initrd))]]
+
+
+UNPACK = {CONTAINER.name: _unpack_container, VM.name: _unpack_vm}
+"""By kind what makes ROOT of FILE, an image's large file or what became of it: (FILE, the image, ROOT)."""
 
 
 def member_packages(images_dir: Path = IMAGES) -> list[str]:

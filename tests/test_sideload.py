@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,13 @@ from builds import Bound, Expectation, Range
 from lab import catalogue, firstboot, rootfs, sideload, store
 from lab.errors import LabError, UsageError
 from lab.mirror import Mirror
-from tests.fakes import FakeCheckout, bake_beforehand, bake_with_stand_ins, stand_in
+from tests.fakes import (
+    FakeCheckout,
+    bake_beforehand,
+    bake_with_stand_ins,
+    disks_with_stand_ins,
+    stand_in,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -100,6 +107,26 @@ class TestDaemon:
         with pytest.raises(LabError, match="is it the product's daemon"):
             add(f"incus@6.0.4={daemon}", tmp_path / "out")
         assert not list((tmp_path / "out").glob("*.partial"))
+
+    def test_takes_its_place_on_the_disk_of_a_machine_too(self, tools, tmp_path, daemon):
+        disks_with_stand_ins(tools)
+        base = """
+        for last; do case $last in */root) root=$last ;; esac; done
+        mkdir -p "$root/boot" "$root/lib/modules/6.12.9" "$root/lib/modules/6.12.10" "$root/usr/libexec/incus"
+        for name in boot/vmlinuz boot/initrd usr/libexec/incus/incusd; do echo "$name" >"$root/$name"; done
+        """
+        stand_in(tools, "mmdebstrap", base)
+        build = sideload.read(f"incus@6.0.4={daemon}", KNOWN)
+        made = rootfs.make(build, tmp_path / "out", lambda _: None, kind=rootfs.VM)
+        assert made.package_version == f"7.0.2+sideload.{DIGEST[:12]}"
+        assert made == rootfs.find(build, tmp_path / "out", kind=rootfs.VM)
+        # It boots as its base does.
+        assert (made.kernel.read_text(), made.initrd.read_text()) == ("boot/vmlinuz\n", "boot/initrd\n")
+        with tarfile.open(made.rootfs) as disk:
+            taken = disk.extractfile("./usr/libexec/incus/incusd")
+            assert taken
+            assert taken.read() == ELF
+            assert [name for name in disk.getnames() if name.startswith("./boot/")] == []
 
     def test_is_not_laid_over_two_builds_at_once(self, tmp_path, daemon):
         both = [f"incus@6.0.4={daemon}", f"incus@7.0.2={daemon}"]
