@@ -154,7 +154,7 @@ def up(
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
             if machines:
-                image = baking.bake_vm(entry, image, progress, mirror=mirror)
+                image = baking.bake_vm(entry, image, host, progress, mirror=mirror)
             progress("cluster", f"making {members} members")
             cluster = _made(host, image, members, machines=machines)
             if not cluster.formed:

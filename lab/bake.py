@@ -62,7 +62,7 @@ def bake(
             mirror=mirror,
             force=force,
             stop=stop,
-            fill=_by_first_boot(entry, host, progress, mirror) if isinstance(entry, ChannelBuild) else None,
+            fill=_fill(entry, host, progress, mirror),
         )
         truth = _read_truth(made)
         fingerprint = truth.get("fingerprint")
@@ -78,17 +78,22 @@ def bake(
 
 
 def bake_vm(
-    entry: CatalogueBuild, image: Image, progress: Progress, *, mirror: str | None = None
+    entry: CatalogueBuild, image: Image, host: Host, progress: Progress, *, mirror: str | None = None
 ) -> Image:
     """Return the image of a build for virtual machines, which installs the same as ``image`` for containers.
 
-    ``progress`` is as in ``bake``. Raises LabError.
+    ``progress`` is as in ``bake``; the run of ``host`` is that of what is booted meanwhile. Raises LabError.
     """
     with state.lock(f"bake-vm-{entry.name}"):
         made = rootfs.find(entry, folder(), kind=rootfs.VM) or rootfs.make(
-            entry, folder(), lambda text: progress(entry.name, text), mirror=mirror, kind=rootfs.VM
+            entry,
+            folder(),
+            lambda text: progress(entry.name, text),
+            mirror=mirror,
+            kind=rootfs.VM,
+            fill=_fill(entry, host, progress, mirror, rootfs.VM),
         )
-    if made.package_version != image.build.version:
+    if _without_distribution(made.package_version) != _without_distribution(image.build.version):
         raise LabError(
             f"{entry.name}: the image for containers has {image.build.version}, the one for virtual machines "
             f"{made.package_version}: the archive has moved; run python -m lab bake --force {entry.name}"
@@ -191,25 +196,48 @@ def _import(root: Path, metadata: bytes, host: Host, kind: str) -> None:
             raise LabError(f"the lab host did not take image {root.parent.name[:12]}: {error}") from error
 
 
+def _without_distribution(version: str) -> str:
+    """Return the version of a package of Zabbly's without that for which it was built."""
+    return re.sub(r"-(debian|ubuntu)[0-9.]+", "", version)
+
+
+def _fill(
+    entry: CatalogueBuild,
+    host: Host,
+    progress: Progress,
+    mirror: str | None,
+    kind: rootfs.Kind = rootfs.CONTAINER,
+) -> rootfs.Fill | None:
+    """Return what fills a root file system with ``entry`` where cloud-init installs it."""
+    return _by_first_boot(entry, host, progress, mirror, kind) if isinstance(entry, ChannelBuild) else None
+
+
 def _by_first_boot(
-    entry: ChannelBuild, host: Host, progress: Progress, mirror: str | None
-) -> Callable[[Path], str]:
-    """Return what fills a root file system with ``entry``, installed by cloud-init on ``host``."""
+    entry: ChannelBuild, host: Host, progress: Progress, mirror: str | None, kind: rootfs.Kind
+) -> rootfs.Fill:
+    """Return what fills a root file system with ``entry``: a container on ``host``, or a machine of its run."""
 
     def say(text: str) -> None:
         progress(entry.name, text)
 
+    def make_base() -> RootfsImage:
+        own = firstboot.base_build(entry)
+        return rootfs.make(
+            own, folder(), lambda line: say(f"{own.asked}: {line}"), mirror=mirror, kind=kind
+        )
+
     def fill(root: Path) -> str:
-        text = firstboot.user_data(entry, mirrors.find(mirror))
+        text = firstboot.user_data(entry, mirrors.find(mirror), kind=kind)
+        if kind is rootfs.VM:
+            return firstboot.fill_in_machine(entry, make_base(), host, say, text, root)
         base = firstboot.base_of(entry)
         if base.suite:
-            own = firstboot.base_build(entry)
-            made = rootfs.make(own, folder(), lambda line: say(f"{own.asked}: {line}"), mirror=mirror)
+            made = make_base()
             fingerprint = give(made.rootfs, firstboot.seeded(made.metadata), host)
         else:
             say(f"the lab host gets image {base.alias} of {base.server}")
             fingerprint = firstboot.pull(base, host)
-        return firstboot.fill(entry, fingerprint, host, say, text, root)
+        return firstboot.fill_in_container(entry, fingerprint, host, say, text, root)
 
     return fill
 

@@ -86,7 +86,7 @@ def measure_machines(
     """
     quiet = Transcript()
     image = bake.bake(entry, host, lambda *_: None, mirror=mirror)
-    saved = golden.Golden(bake.bake_vm(entry, image, lambda *_: None, mirror=mirror), MEMBERS, formed=True)
+    saved = golden.Golden(bake.bake_vm(entry, image, host, lambda *_: None, mirror=mirror), MEMBERS, formed=True)
     with vm.slot():
         saved.discard()
         saved.ensure(host, quiet, lambda _: None)

@@ -172,6 +172,7 @@ class Layout(_Data):
     socket: str | None = None
     patch_file: str | None = None
     packages: tuple[str, ...] | None = None
+    vm_packages: tuple[str, ...] | None = None
     units: Units | None = None
 
 

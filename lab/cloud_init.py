@@ -22,15 +22,21 @@ def render(name: str, /, **values: object) -> str:
     return _TEMPLATES.get_template(f"{name}.yaml").render(**values)
 
 
-def seed(keys: Path, **values: object) -> dict[str, str]:
-    """Return by name the files of a NoCloud seed, which lets in who has the keys in the folder ``keys``."""
+def seed(keys: Path, *, user_data: str = "", **values: object) -> dict[str, str]:
+    """Return by name the files of a NoCloud seed, which lets in who has the keys in the folder ``keys``.
+
+    ``user_data`` is somebody else's; what the machine itself has to know is then its vendor-data.
+    """
     filled = {
         **values,
         "authorized": (keys / "client.pub").read_text().strip(),
         "host_key": (keys / "host").read_text(),
         "host_public": (keys / "host.pub").read_text().strip(),
     }
-    return {name: render(name, **filled) for name in FILES}
+    files = {name: render(name, **filled) for name in FILES}
+    if user_data:
+        files |= {"user-data": user_data, "vendor-data": render("install-machine", **filled)}
+    return files
 
 
 def make_disk(disk: Path, files: Mapping[str, str]) -> None:

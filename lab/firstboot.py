@@ -1,35 +1,41 @@
 """Baking by cloud-init: a build is installed by the first boot of an image of others.
 
 The lab host gets the image from its remote, or it is made here of Debian's packages; a container of it is
-started with user-data from ``lab/cloud-init``, and what it has become is packed as a member's image.
+started with user-data from ``lab/cloud-init``, and what it has become is packed as a member's image. An image
+for virtual machines is made in the same way of a virtual machine with Debian, which is always made here.
 """
 
 from __future__ import annotations
 
 import io
 import shlex
+import subprocess
 import tarfile
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lab import mirror as mirrors
+from lab import rootfs
 from lab.api import ApiError
 from lab.catalogue import CatalogueBuild, ChannelBuild, SnapFile, Source, explain
 from lab.container import Container
 from lab.errors import LabError, UsageError
 from lab.host import Host
 from lab.image import Image
-from lab.machine import CommandTimeoutError, Result
-from lab.rootfs import IMAGES, Progress, member_packages, remove_tree
+from lab.machine import CommandTimeoutError, Machine, Result
+from lab.rootfs import CONTAINER, IMAGES, VM, Kind, Progress, RootfsImage, member_packages, remove_tree
 from lab.templates import templates
+from lab.vm import VirtualMachine, VirtualMachines
 
 DATA = Path(__file__).parent / "cloud-init"
 # Seconds for installing everything over a slow network.
 INSTALL = 1800.0
 PULL = 1800.0
+SHUTDOWN = 120.0
 # What cloud-init's status ends with when all is done: with 2 where it has remarks that it could go on after.
 SUCCEEDED = (0, 2)
 KEYRINGS = {
@@ -38,13 +44,14 @@ KEYRINGS = {
 }
 # What is asked for in user-data beside the product and a member's own packages.
 TOOLS = ("ca-certificates", "curl", "gpg")
-# Where a snap of somebody's own is put before the first boot.
+# Where a snap of somebody's own is put, for which its installation waits.
 SNAP_FILE = "/root/clusterproof.snap"
-# cloud-init has done its work: members start without it, and with nothing it has learnt.
+# cloud-init has done its work: members have nothing it has learnt, and containers start without it.
 CLEAN = (
-    "cloud-init clean --logs && touch /etc/cloud/cloud-init.disabled && "
-    f"rm -rf /run/clusterproof-install {SNAP_FILE} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb"
+    "cloud-init clean --logs && "
+    f"rm -rf /run/clusterproof-install {SNAP_FILE} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /root/.ssh"
 )
+DISABLE = {"container": "touch /etc/cloud/cloud-init.disabled", "vm": "true"}
 # What a server puts into an image of this kind: cloud-init's NoCloud seed, from the instance's configuration.
 SEED = "/var/lib/cloud/seed/nocloud-net"
 TEMPLATES = {
@@ -56,7 +63,10 @@ _ENVIRONMENT = templates(DATA)
 
 
 class Base(BaseModel):
-    """An image to begin with: one of a simplestreams server, or a suite of Debian of which it is made here."""
+    """An image to begin with: one of a simplestreams server, or a suite of Debian of which it is made here.
+
+    ``machine`` is the suite that a virtual machine has where that of a server is for containers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,11 +74,14 @@ class Base(BaseModel):
     protocol: str = "simplestreams"
     alias: str = ""
     suite: str = ""
+    machine: str = ""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if bool(self.suite) == bool(self.server and self.alias):
             raise ValueError("give either a suite, or a server with an alias")
+        if bool(self.server) != bool(self.machine):
+            raise ValueError("give machine, the suite of virtual machines, beside a server and only there")
         return self
 
 
@@ -97,12 +110,15 @@ def base_of(build: ChannelBuild) -> Base:
 
 def base_build(build: ChannelBuild) -> BaseBuild:
     """Return what is made on this machine for an image of Debian with cloud-init."""
-    source = Source(kind="debian", suite=base_of(build).suite)
-    facts = build.facts.model_copy(update={"packages": ("cloud-init",)})
+    base = base_of(build)
+    source = Source(kind="debian", suite=base.suite or base.machine)
+    facts = build.facts.model_copy(update={"packages": ("cloud-init",), "vm_packages": ()})
     return BaseBuild(facts, build.version, build.track, source)
 
 
-def user_data(build: ChannelBuild, mirror: mirrors.Mirror, images_dir: Path = IMAGES) -> str:
+def user_data(
+    build: ChannelBuild, mirror: mirrors.Mirror, images_dir: Path = IMAGES, kind: Kind = CONTAINER
+) -> str:
     """Return the user-data that installs ``build``. Raises LabError where the mirror is needed and unknown."""
     source = build.source
     packages = sorted({*member_packages(images_dir), *TOOLS})
@@ -120,7 +136,7 @@ def user_data(build: ChannelBuild, mirror: mirrors.Mirror, images_dir: Path = IM
         raise LabError(f"{build.name} needs the address of a Debian archive; give one with --mirror")
     return _ENVIRONMENT.get_template("install-apt.yaml").render(
         packages=packages,
-        product=build.facts.packages,
+        product=[*build.facts.packages, *(build.facts.vm_packages if kind is VM else ())],
         uri=uri,
         suite=apt.suite,
         key=apt.key,
@@ -165,7 +181,7 @@ def pull(base: Base, host: Host) -> str:
     return str(done["metadata"]["fingerprint"])
 
 
-def fill(
+def fill_in_container(
     build: ChannelBuild, fingerprint: str, host: Host, progress: Progress, text: str, root: Path
 ) -> str:
     """Install ``build`` by a first boot of image ``fingerprint`` with user-data ``text``; fill ``root`` with it.
@@ -173,27 +189,46 @@ def fill(
     Returns the version that was installed. Raises LabError.
     """
     image = Image(build.installed(build.version), build.facts, "", fingerprint)
-    config = {"cloud-init.user-data": text}
-    machine = Container(host, f"cp-{host.run.id[-4:]}-{host.run.number():x}-bake", image, config=config)
+    machine = Container(host, _name(host), image, config={"cloud-init.user-data": text})
+    return _fill(build, machine, progress, lambda: _fetch(machine, host, root))
+
+
+def fill_in_machine(
+    build: ChannelBuild, base: RootfsImage, host: Host, progress: Progress, text: str, root: Path
+) -> str:
+    """Do the same as ``fill_in_container`` in a virtual machine of the lab's own with the image ``base``."""
+    image = Image(build.installed(build.version), build.facts, base.digest, "")
+    cluster = VirtualMachines(host.run)
+    machine = VirtualMachine(host.run, _name(host), image, 1, cluster.segment, cluster.keys, user_data=text)
+    return _fill(build, machine, progress, lambda: _fetch_disk(machine, base, root))
+
+
+def _name(host: Host) -> str:
+    return f"cp-{host.run.id[-4:]}-{host.run.number():x}-bake"
+
+
+def _fill(build: ChannelBuild, machine: Machine, progress: Progress, fetch: Callable[[], None]) -> str:
+    """Let ``machine`` install ``build`` at its first boot, and ``fetch`` what it has become."""
     try:
         progress("booting")
         machine.create()
-        if isinstance(build, SnapFile):
-            machine.write(SNAP_FILE, build.path.read_bytes())
         machine.start()
+        if isinstance(build, SnapFile):
+            machine.write(f"{SNAP_FILE}.part", build.path.read_bytes())
+            _do(build, machine, f"mv {SNAP_FILE}.part {SNAP_FILE}")
         progress("installing by cloud-init")
         _wait(build, machine)
         version = _version(build, machine)
-        _do(build, machine, CLEAN)
-        machine.stop()
+        _do(build, machine, f"{CLEAN} && {DISABLE[machine.substrate]}")
+        machine.stop(timeout=SHUTDOWN)
         progress("fetching")
-        _fetch(machine, host, root)
+        fetch()
     finally:
         machine.destroy()
     return version
 
 
-def _wait(build: ChannelBuild, machine: Container) -> None:
+def _wait(build: ChannelBuild, machine: Machine) -> None:
     """Wait until cloud-init has ended. Raises LabError with its own words where it did not succeed."""
     try:
         done = machine.execute(["cloud-init", "status", "--wait", "--long"], timeout=INSTALL)
@@ -211,7 +246,7 @@ def snap_version(reported: str, revision: int) -> str:
     return f"{reported}+snap.{revision}"
 
 
-def _version(build: ChannelBuild, machine: Container) -> str:
+def _version(build: ChannelBuild, machine: Machine) -> str:
     """Return the version of what was installed; of a snap with its revision, which is its identity."""
     if build.source.snap:
         reported = _do(build, machine, f"{build.facts.daemon} --version").stdout.split()[0]
@@ -225,7 +260,7 @@ def _version(build: ChannelBuild, machine: Container) -> str:
     return _do(build, machine, query).stdout.strip()
 
 
-def _do(build: ChannelBuild, machine: Container, command: str) -> Result:
+def _do(build: ChannelBuild, machine: Machine, command: str) -> Result:
     done = machine.execute(["sh", "-c", command], timeout=120)
     if not done.ok:
         raise LabError(f"{build.name}: {command} ended with {done.rc}: {done.stderr.strip()[-300:]}")
@@ -249,6 +284,18 @@ def _fetch(machine: Container, host: Host, root: Path) -> None:
     archive.unlink()
     (unpacked / "rootfs").rename(root)
     remove_tree(unpacked)
+
+
+def _fetch_disk(machine: VirtualMachine, base: RootfsImage, root: Path) -> None:
+    """Put what is on the machine's disk into ``root``, and what has booted it."""
+    disk = root.with_name("published.img")
+    machine.export(disk)
+    for argv in rootfs.UNPACK[VM.name](disk, base, root):
+        done = subprocess.run([*rootfs.GUARD, *argv], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = done.stderr.strip() or done.returncode
+            raise LabError(f"what machine {machine.name} has become cannot be read: {said}")
+    disk.unlink()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

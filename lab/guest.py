@@ -81,10 +81,16 @@ class Guest:
         except FileNotFoundError as error:
             raise LabError(f"cannot write {path} of member {self.name}: its folder is missing") from error
 
-    def _seed(self, interfaces: Sequence[Interface], resolver: str) -> dict[str, str]:
-        """Return by name the files of the machine's NoCloud seed."""
+    def _seed(
+        self, interfaces: Sequence[Interface], resolver: str, user_data: str = ""
+    ) -> dict[str, str]:
+        """Return by name the files of the machine's NoCloud seed, with ``user_data`` of somebody else's."""
         return cloud_init.seed(
-            self.keys, name=self.name.rpartition("-")[2], interfaces=interfaces, resolver=resolver
+            self.keys,
+            user_data=user_data,
+            name=self.name.rpartition("-")[2],
+            interfaces=interfaces,
+            resolver=resolver,
         )
 
     def _enter_by(self, address: str, port: int) -> None:
@@ -100,8 +106,9 @@ class Guest:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ENTER).write_text(json.dumps(argv))
 
-    def _wait_until_booted(self) -> None:
-        self._wait_for(BOOT, "did not boot", BOOTED, SETTLED)
+    def _wait_until_booted(self, *, settled: bool = True) -> None:
+        """Wait until the system is up, and where it is to be ``settled``, cloud-init has ended."""
+        self._wait_for(BOOT, "did not boot", BOOTED, *([SETTLED] if settled else []))
 
     def _wait_for(self, within: float, otherwise: str, *commands: str) -> None:
         """Wait until ssh answers and each of ``commands``, of the shell, has succeeded."""

@@ -110,9 +110,18 @@ class VirtualMachine(Guest):
     """A member's machine as a process of QEMU, the ``number``-th (from 1) of its cluster."""
 
     def __init__(
-        self, run: state.Run, name: str, image: Image, number: int, segment: qemu.Segment, keys: Path
+        self,
+        run: state.Run,
+        name: str,
+        image: Image,
+        number: int,
+        segment: qemu.Segment,
+        keys: Path,
+        user_data: str = "",
     ) -> None:
         super().__init__(run, name, image, keys)
+        # What cloud-init is to do at the first start, which is then not waited for.
+        self._user_data = user_data
         self.number = number
         self.segment = segment
         self.address = f"{NETWORK}.{number}"
@@ -132,14 +141,15 @@ class VirtualMachine(Guest):
                 Interface(qemu.cluster_mac(self.number), f"{self.address}/24"),
                 Interface(qemu.outer_mac(self.number), OUTER_ADDRESS, OUTER_GATEWAY),
             ]
-            cloud_init.make_disk(self.folder / "seed.iso", self._seed(networks, OUTER_RESOLVER))
+            seed = self._seed(networks, OUTER_RESOLVER, self._user_data)
+            cloud_init.make_disk(self.folder / "seed.iso", seed)
         except OSError as error:
             raise LabError(f"cannot make machine {self.name}: {error}") from error
 
     def start(self) -> None:
         """Boot the machine and wait until its system is up. Raises LabError after four minutes."""
         self._launch(None)
-        self._wait_until_booted()
+        self._wait_until_booted(settled=not self._user_data)
 
     def go_on(self, saved: Path) -> None:
         """Let the machine go on from what ``save`` has left in the folder ``saved``, which stays as it is.
@@ -187,6 +197,11 @@ class VirtualMachine(Guest):
         self.stop(force=True)
         self.image = image
         self._make_root()
+
+    def export(self, disk: Path) -> None:
+        """Write the first disk of the machine, which is stopped, to ``disk`` (raw). Raises LabError."""
+        source = self.folder / "root.qcow2"
+        _tool([qemu.IMAGE_TOOL, "convert", "-f", "qcow2", "-O", "raw", str(source), str(disk)], timeout=600)
 
     def destroy(self) -> None:
         """End the machine and remove its disks."""
@@ -270,7 +285,7 @@ def _overlay(disk: Path, base: Path, form: str) -> None:
     _tool([qemu.IMAGE_TOOL, "create", "-q", "-f", "qcow2", "-b", str(base), "-F", form, str(disk)])
 
 
-def _tool(argv: list[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+def _tool(argv: list[str], timeout: float = 120) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode != 0:
         raise LabError(f"{argv[0]} failed: {done.stderr.strip() or done.returncode}")

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab import bake as baking
+from lab import catalogue, firstboot, rootfs, waiting
 from lab import container as containers
 from lab import daemon as daemons
-from lab import rootfs, waiting
-from lab.bake import bake, bake_all, baked
+from lab.bake import bake, bake_all, bake_vm, baked
 from lab.errors import LabError
 from lab.host import Host, Where
+from lab.image import Image
 from lab.machine import CommandTimeoutError, Result
 from lab.state import Run
 from lab.transcript import Transcript
@@ -305,3 +306,61 @@ def test_an_interrupt_stops_those_that_bake(host, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         bake_all([INCUS_702], host, told()[1])
     assert told_to_stop == [True]
+
+
+class TestForVirtualMachines:
+    """The image of the other kind: made in the same way, and of the same version."""
+
+    CHANNEL = "incus@debian/trixie-backports"
+
+    @pytest.fixture
+    def makes(self, host, monkeypatch):  # noqa: ARG002
+        """What was made: name, kind, and whether it is filled by a first boot; all are of one version."""
+        made = []
+
+        def make(entry, into, progress, mirror=None, *, kind=rootfs.CONTAINER, fill=None, **_):  # noqa: ARG001
+            made.append((entry.name, kind.name, fill is not None))
+            version = fill(into / "root") if fill else self.version
+            return rootfs.RootfsImage(rootfs.digest(entry, kind=kind), into / "root.img", version)
+
+        monkeypatch.setattr(rootfs, "make", make)
+        self.version = "7.0.2-1"
+        return made
+
+    def image(self, version: str = "7.0.2-1") -> Image:
+        return Image(INCUS_702.installed(version, 3, 77), INCUS_702.facts, "d", "f", frozenset(EXTENSIONS))
+
+    def test_is_the_same_build_with_another_disk(self, host, makes):
+        found = bake_vm(INCUS_702, self.image(), host, told()[1])
+        assert makes == [("incus@7.0.2", "vm", False)]
+        assert (found.digest, found.fingerprint) == (rootfs.digest(INCUS_702, kind=rootfs.VM), "")
+        assert (found.build, found.extensions) == (self.image().build, set(EXTENSIONS))
+
+    @pytest.mark.usefixtures("makes")
+    @pytest.mark.parametrize("version", ["7.0.2-2", "1:7.0.2-1", "7.0.2-debian13-1-2"])
+    def test_of_another_version_is_refused(self, host, version):
+        self.version = version
+        with pytest.raises(LabError, match=rf"machines {version}: the archive has moved"):
+            bake_vm(INCUS_702, self.image(), host, told()[1])
+
+    @pytest.mark.usefixtures("makes")
+    def test_of_another_distribution_is_the_same(self, host):
+        self.version = "1:7.0.2-debian13-202611010203"
+        other = self.image("1:7.0.2-ubuntu24.04-202611010203")
+        assert bake_vm(INCUS_702, other, host, told()[1]).build.version == other.build.version
+
+    def test_of_a_channel_is_installed_in_a_machine_with_debian(self, host, makes, monkeypatch):
+        entry = catalogue.load().get(self.CHANNEL)
+        asked = []
+
+        def fill(build, base, host, progress, text, root):  # noqa: ARG001
+            asked.append((build.name, base.digest, text))
+            return "7.0.2-1"
+
+        monkeypatch.setattr(firstboot, "fill_in_machine", fill)
+        bake_vm(entry, self.image(), host, told()[1], mirror="https://deb.example.org/debian")
+        assert makes == [(self.CHANNEL, "vm", True), ("incus@base-trixie", "vm", False)]
+        ((name, base, text),) = asked
+        assert name == self.CHANNEL
+        assert base == rootfs.digest(firstboot.base_build(entry), kind=rootfs.VM)
+        assert "incus-base incus-client incus-agent" in text

@@ -121,6 +121,17 @@ class TestSeed:
         found = yaml.safe_load((tmp_path / "in" / "user-data").read_text())
         assert found["ssh_authorized_keys"] == [KEYS.public]
 
+    def test_of_somebody_elses_user_data_has_the_machines_own_beside_it(self, keys, given):
+        theirs = "#cloud-config\nruncmd: [[true]]\n"
+        files = cloud_init.seed(keys, user_data=theirs, **given)
+        assert sorted(files) == sorted((*cloud_init.FILES, "vendor-data"))
+        assert files["user-data"] == theirs
+        assert files["vendor-data"].startswith("#cloud-config\n")
+        own = yaml.safe_load(files["vendor-data"])
+        assert own["ssh_authorized_keys"] == [KEYS.public]
+        # A member's cloud-init installs no packages.
+        assert own["cloud_final_modules"] == ["package_update_upgrade_install", "scripts_user"]
+
     @pytest.mark.skipif(shutil.which("xorriso") is None, reason="xorriso is not installed")
     def test_is_a_disk_that_can_be_read(self, tmp_path, keys, given):
         seed = tmp_path / "a seed.iso"

@@ -12,10 +12,19 @@ import pytest
 import yaml
 
 from lab import catalogue, firstboot, rootfs
-from lab.catalogue import ChannelBuild
+from lab.catalogue import ChannelBuild, SnapFile
 from lab.errors import LabError, UsageError
 from lab.machine import Result
 from lab.mirror import Mirror
+from lab.rootfs import RootfsImage
+from tests.fakes import (
+    FakeMachine,
+    bake_with_stand_ins,
+    disks_with_stand_ins,
+    image,
+    out,
+    stand_in,
+)
 
 KNOWN = catalogue.load()
 CHANNELS = [build for build in KNOWN.builds if isinstance(build, ChannelBuild)]
@@ -69,6 +78,28 @@ class TestCatalogue:
     def test_names_images_that_there_are(self, build):
         assert firstboot.base_of(build)
 
+    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
+    def test_virtual_machines_begin_with_debian_and_without_the_product(self, build):
+        base = firstboot.base_build(build)
+        assert base.name == f"{build.product}@base-trixie"
+        packages = rootfs.recipe(base, kind=rootfs.VM)["packages"]
+        assert "linux-image-cloud-amd64" in packages or "linux-image-cloud-arm64" in packages
+        assert not [name for name in packages if name.startswith(("incus", "lxd"))]
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ('server = "https://x"\nalias = "1"', "give machine"),
+            ('suite = "trixie"\nmachine = "trixie"', "give machine"),
+            ('server = "https://x"', "give either a suite"),
+        ],
+    )
+    def test_a_table_of_images_that_cannot_be(self, monkeypatch, tmp_path, text, says):
+        (tmp_path / "images.toml").write_text(f"[debian-trixie]\n{text}\n")
+        monkeypatch.setattr(firstboot, "DATA", tmp_path)
+        with pytest.raises(UsageError, match=rf"images\.toml: debian-trixie: .*{says}"):
+            firstboot.base_of(channel(HERE))
+
     def test_an_image_that_there_is_not_is_named(self):
         source = channel(HERE).source.model_copy(update={"image": "beos"})
         build = ChannelBuild(channel(HERE).facts, "7.0", "7.0", source, "debian/x")
@@ -113,6 +144,14 @@ class TestUserData:
         assert "!= 4EFC590696CB15B87C73A3AD82CC8797C838DCFD ]" in text
         assert "URIs: https://pkgs.zabbly.com/incus/stable" in text
         assert "deb.example.org" not in text
+
+    @pytest.mark.parametrize(
+        ("name", "agents"), [(HERE, 1), ("incus@zabbly/stable", 0), ("lxd@5.21/stable", 0)]
+    )
+    def test_of_virtual_machines_installs_the_agent_where_it_is_apart(self, name, agents):
+        text = firstboot.user_data(channel(name), MIRROR, kind=rootfs.VM)
+        assert text.count(" incus-agent") == agents
+        assert "-agent" not in firstboot.user_data(channel(name), MIRROR)
 
     def test_of_debian_is_from_this_machines_own_archive(self):
         text = firstboot.user_data(channel(HERE), MIRROR)
@@ -187,6 +226,110 @@ class TestFirstBoot:
         machine = Machine(**{"--version": Result(0, "5.21.3", ""), "snap list": listed})
         with pytest.raises(LabError, match="revision 7 was installed, not 33110"):
             firstboot._version(channel("lxd@5.21/stable"), machine)
+
+
+INSTALLED = [("cloud-init status", out("status: done\n")), ("dpkg-query", out("7.0.2-3"))]
+
+
+class TestFilling:
+    """The same is done with a container and with a virtual machine."""
+
+    @pytest.mark.parametrize("substrate", ["container", "vm"])
+    def test_boots_waits_cleans_and_fetches_what_is_stopped(self, substrate):
+        machine = FakeMachine("cp-bake", image(), answers=INSTALLED, substrate=substrate)
+        said = []
+        fetched = lambda: machine.done.append("fetch")  # noqa: E731
+        assert firstboot._fill(channel(HERE), machine, said.append, fetched) == "7.0.2-3"
+        assert machine.done == ["create", "start", "stop", "fetch", "destroy"]
+        assert said == ["booting", "installing by cloud-init", "fetching"]
+        cleaned = machine.commands[-1]
+        assert "cloud-init clean" in cleaned
+        # A virtual machine learns from its seed who it is.
+        assert ("cloud-init.disabled" in cleaned) == (substrate == "container")
+
+    def test_hands_over_a_snap_in_one_step(self, tmp_path):
+        path = tmp_path / "lxd.snap"
+        path.write_bytes(b"hsqs")
+        source = channel("lxd@6/edge").source.model_copy(update={"file": "0" * 64})
+        build = SnapFile(channel("lxd@6/edge").facts, "6.4", "6", source, "", path)
+        answers = [*INSTALLED, ("--version", out("6.4\n")), ("snap list", out("Name\nlxd 6.4 x1\n"))]
+        machine = FakeMachine("cp-bake", image(), answers=answers)
+        firstboot._fill(build, machine, lambda _: None, lambda: None)
+        assert machine.files == {"/root/clusterproof.snap.part": b"hsqs"}
+        assert "until [ -e /root/clusterproof.snap ]" in firstboot.user_data(build, MIRROR)
+        assert machine.commands[0].endswith("'mv /root/clusterproof.snap.part /root/clusterproof.snap'")
+
+    def test_removes_a_machine_that_failed(self):
+        answers = [("cloud-init status", Result(1, "status: error", ""))]
+        machine = FakeMachine("cp-bake", image(), answers=answers)
+        with pytest.raises(LabError, match="could not be installed by cloud-init"):
+            firstboot._fill(channel(HERE), machine, lambda _: None, lambda: pytest.fail("fetched"))
+        assert machine.done == ["create", "start", "destroy"]
+
+
+class Exporting:
+    """A machine whose disk, here an archive, holds a member without what has booted it."""
+
+    name = "cp-bake"
+
+    def __init__(self, place: Path) -> None:
+        self.tree = place / "tree"
+        for name in ("boot", "lib/modules/6.9.1", "lib/modules/6.12.3"):
+            (self.tree / name).mkdir(parents=True)
+        (self.tree / "installed").write_text("by cloud-init")
+
+    def export(self, disk: Path) -> None:
+        with tarfile.open(disk, "w") as tar:
+            tar.add(self.tree, ".")
+
+
+class TestDisk:
+    @pytest.fixture
+    def tools(self, tmp_path, monkeypatch) -> Path:
+        folder = bake_with_stand_ins(tmp_path, monkeypatch)
+        disks_with_stand_ins(folder)
+        return folder
+
+    @pytest.fixture
+    def base(self, tmp_path) -> RootfsImage:
+        folder = tmp_path / "base"
+        folder.mkdir()
+        (folder / "vmlinuz").write_text("kernel")
+        (folder / "initrd").write_text("initial")
+        return RootfsImage("base", folder / "root.img", "")
+
+    @pytest.mark.usefixtures("tools")
+    def test_becomes_a_tree_with_the_kernel_that_booted_it(self, tmp_path, base):
+        root = tmp_path / "root"
+        firstboot._fetch_disk(Exporting(tmp_path), base, root)
+        assert (root / "installed").read_text() == "by cloud-init"
+        names = {path.name: path.read_text() for path in (root / "boot").iterdir()}
+        assert names == {"vmlinuz": "kernel", "vmlinuz-6.12.3": "kernel", "initrd": "initial"}
+        assert not list(tmp_path.glob("root.disk")) + list(tmp_path.glob("published*"))
+
+    def test_that_cannot_be_read_says_why(self, tools, tmp_path, base):
+        stand_in(tools, "mount", "echo 'mount: no loop devices' >&2; exit 32")
+        with pytest.raises(LabError, match=r"what machine cp-bake has become cannot be read: .*no loop"):
+            firstboot._fetch_disk(Exporting(tmp_path), base, tmp_path / "root")
+
+    def test_is_made_an_image_in_the_way_of_others(self, tools, tmp_path, base):
+        stand_in(tools, "dpkg-query", r"printf 'incus-base\t7.0.2-3\tamd64\n'")
+        images = Path(shutil.copytree(rootfs.IMAGES, tmp_path / "images"))
+        (images / "vm" / "customise").write_text('touch "$1/customised"')
+
+        def fill(root: Path) -> str:
+            firstboot._fetch_disk(Exporting(tmp_path), base, root)
+            return "7.0.2-3"
+
+        into = tmp_path / "out"
+        made = rootfs.make(
+            channel(HERE), into, lambda _: None, images_dir=images, kind=rootfs.VM, fill=fill
+        )
+        assert made == rootfs.find(channel(HERE), into, images, rootfs.VM)
+        assert made.package_version == "7.0.2-3"
+        assert made.kernel.read_text() == "kernel"
+        with tarfile.open(made.rootfs) as disk:
+            assert {"./installed", "./customised"} <= set(disk.getnames())
 
 
 class TestRecipe:
