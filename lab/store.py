@@ -120,6 +120,21 @@ def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = N
     return [one(build) for build in builds]
 
 
+def twins(builds: Iterable[CatalogueBuild]) -> dict[str, str]:
+    """Return by build's name the one that has the same revision of a snap, where a safer channel has it.
+
+    They are one build: a channel is only a way to find it.
+    """
+    first: dict[tuple[str, int], str] = {}
+    found: dict[str, str] = {}
+    snaps = [build for build in builds if isinstance(build, ChannelBuild) and build.source.revision]
+    for build in sorted(snaps, key=lambda one: RISKS.index(one.channel.rpartition("/")[2])):
+        twin = first.setdefault((build.source.snap, build.source.revision), build.name)
+        if twin != build.name:
+            found[build.name] = twin
+    return found
+
+
 def given(texts: Iterable[str], builds: Iterable[CatalogueBuild]) -> dict[str, int]:
     """Return by build's name the revisions that ``texts`` ask for, like ``lxd@5.21/edge=33110``.
 

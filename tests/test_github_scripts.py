@@ -52,7 +52,8 @@ class Runner:
         self.bin = root / "bin"
         self.bin.mkdir(parents=True)
         (root / ".github").mkdir()
-        (root / ".github/scripts").symlink_to(SCRIPTS)
+        for name in ("scripts", "nightly-builds"):
+            (root / ".github" / name).symlink_to(ROOT / ".github" / name)
         for name in ("suites", "lab", "fixtures", "reports", "builds.py", "conftest.py", "pyproject.toml"):
             (root / name).symlink_to(ROOT / name)
         for name in ("output", "path", "summary"):
@@ -127,14 +128,14 @@ def test_a_runner_is_made_fit(runner):
     (machine / "dev/kvm").touch()
     for name in ("docker", "iptables"):
         runner.program(name)
-    done = runner.run("runner-setup")
+    done = runner.run("runner-setup", "--vm")
     assert done.returncode == 0, done.stderr
     calls = [call.removeprefix("sudo ").replace(str(machine), "") for call in runner.calls]
     assert "rm -rf /usr/share/dotnet" in calls
     assert "rm -rf /opt/ghc" in calls
     assert "iptables --policy FORWARD ACCEPT" in calls
     assert "udevadm trigger --name-match=kvm" in calls
-    assert calls[-1].endswith("/lab/bootstrap")
+    assert calls[-1].endswith("/lab/bootstrap --vm")
     rule = (machine / "etc/udev/rules.d/99-clusterproof-kvm.rules").read_text()
     assert rule == 'KERNEL=="kvm", GROUP="kvm", MODE="0666", OPTIONS+="static_node=kvm"\n'
 
@@ -143,7 +144,8 @@ def test_a_runner_without_kvm_and_docker(runner):
     (runner.root / "machine").mkdir()
     done = runner.run("runner-setup")
     assert done.returncode == 0, done.stderr
-    assert "no /dev/kvm: members can be containers only" in done.stdout
+    assert "no /dev/kvm: virtual machines are emulated" in done.stdout
+    assert runner.calls[-1].endswith("/lab/bootstrap")
     assert [call for call in runner.calls if "bootstrap" not in call] == []
 
 
@@ -328,6 +330,14 @@ def test_the_plan_of_a_night_is_pytest_s(runner):
     assert runner.outputs == {"shards": shards, "builds": "incus@7.0.2 lxd@5.0.2", "revisions": ""}
     assert (runner.root / "out/plan.json").is_file()
     assert not (runner.root / "out/history.sqlite").exists()
+
+
+def test_a_night_watches_every_channel_of_others_unless_it_is_told(runner):
+    runner.program("python")
+    assert runner.run("plan-nightly").returncode == 0
+    asked = {word.removeprefix("--build=") for word in runner.calls[0].split() if word.startswith("--build=")}
+    channels = {build.name for build in catalogue.load().builds if not build.by_itself}
+    assert asked == {name for name in channels if "@debian/" not in name}
 
 
 def test_a_build_that_is_none_ends_the_night_with_its_name(runner):

@@ -236,6 +236,15 @@ def test_what_history_has_of_a_revision_is_known_before_it_is_baked(checkout):
 
 
 @pytest.mark.usefixtures("no_store")
+def test_a_revision_in_two_channels_is_run_once(checkout):
+    stable = ("--build=lxd@6/stable", "--revision=lxd@6/stable=7")
+    result = checkout.run("--plan-json=told.json", *EDGE, *stable)
+    result.stderr.fnmatch_lines(["lxd@6/edge has the revision that lxd@6/stable has: run once, as lxd@6/stable"])
+    told = plans.Plan.model_validate_json((checkout.root / "told.json").read_text())
+    assert [(one.name, one.revision) for one in told.builds] == [("lxd@6/stable", 7)]
+    assert {one.build for one in told.cells} == {"lxd@6/stable"}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

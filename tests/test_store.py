@@ -130,6 +130,17 @@ def test_what_was_found_once_is_not_asked_again(shop):
     assert len(shop.asked) == 2
 
 
+def test_a_revision_in_two_channels_is_that_of_the_safer_one():
+    names = ("lxd@5.21/beta", "lxd@5.21/stable", "lxd@6/edge", "lxd@latest/edge", "lxd@latest/stable")
+    revisions = (7, 7, 9, 9, 8)
+    builds = [channel(name).resolved(number) for name, number in zip(names, revisions, strict=True)]
+    assert store.twins([*builds, KNOWN.get("incus@7.0.2"), channel("incus@zabbly/daily")]) == {
+        "lxd@5.21/beta": "lxd@5.21/stable",
+        "lxd@latest/edge": "lxd@6/edge",
+    }
+    assert store.twins([channel("lxd@6/edge"), channel("lxd@6/beta")]) == {}
+
+
 def test_the_revision_is_in_the_source_and_the_recipe_and_not_in_the_name(shop):  # noqa: ARG001
     (build,) = store.settle([channel("lxd@latest/stable")])
     assert build.name == "lxd@latest/stable"
