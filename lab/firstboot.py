@@ -290,11 +290,11 @@ def _fetch_disk(machine: VirtualMachine, base: RootfsImage, root: Path) -> None:
     """Put what is on the machine's disk into ``root``, and what has booted it."""
     disk = root.with_name("published.img")
     machine.export(disk)
-    for argv in rootfs.UNPACK[VM.name](disk, base, root):
-        done = subprocess.run([*rootfs.GUARD, *argv], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            said = done.stderr.strip() or done.returncode
-            raise LabError(f"what machine {machine.name} has become cannot be read: {said}")
+    argv = [*rootfs.GUARD, *rootfs.UNPACK[VM.name](disk, base, root)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip() or done.returncode
+        raise LabError(f"what machine {machine.name} has become cannot be read: {said}")
     disk.unlink()
 
 

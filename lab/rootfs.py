@@ -420,8 +420,7 @@ class _Job:
         else:
             base = self._base(self.build, mirror)
             self.say("unpacking")
-            for argv in UNPACK[self.kind.name](base.rootfs, base, root):
-                self._run(argv, mirror)
+            self._run(UNPACK[self.kind.name](base.rootfs, base, root), mirror)
             daemon = root / self.build.facts.daemon.lstrip("/")
             daemon.unlink(missing_ok=True)
             shutil.copyfile(self.build.path, daemon)
@@ -721,16 +720,16 @@ cp "$4" "$2/boot/initrd"
 """
 
 
-def _unpack_container(file: Path, _: RootfsImage, root: Path) -> list[list[str]]:
-    return [["unsquashfs", "-quiet", "-no-progress", "-dest", str(root), str(file)]]
+def _unpack_container(file: Path, _: RootfsImage, root: Path) -> list[str]:
+    return ["unsquashfs", "-quiet", "-no-progress", "-dest", str(root), str(file)]
 
 
-def _unpack_vm(disk: Path, image: RootfsImage, root: Path) -> list[list[str]]:
-    return [["sh", "-euc", _UNPACK_DISK, "sh", *map(str, (disk, root, image.kernel, image.initrd))]]
+def _unpack_vm(disk: Path, image: RootfsImage, root: Path) -> list[str]:
+    return ["sh", "-euc", _UNPACK_DISK, "sh", *map(str, (disk, root, image.kernel, image.initrd))]
 
 
+# By kind the command that makes ROOT of FILE, which is an image's large one, or was: of (FILE, the image, ROOT).
 UNPACK = {CONTAINER.name: _unpack_container, VM.name: _unpack_vm}
-"""By kind what makes ROOT of FILE, an image's large file or what became of it: (FILE, the image, ROOT)."""
 
 
 def member_packages(images_dir: Path = IMAGES) -> list[str]:
