@@ -329,12 +329,9 @@ class FakeServer:
             paths[str(stream)] = f"/1.0/instances/{name}/logs/exec-output/{file}"
         return Operation("Executing command", {"return": status, "output": paths})
 
-    def _output(self, call: Call, name: str, file: str) -> Answering:
+    def _output(self, _: Call, name: str, file: str) -> Answering:
         if (name, file) not in self.files:
             raise Refusal(404, "Not Found")
-        if call.method == "DELETE":
-            del self.files[name, file]
-            return Answer({})
         return Raw(self.files[name, file])
 
     def _member_list(self, call: Call) -> Answering:

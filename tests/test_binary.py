@@ -228,7 +228,7 @@ def daemon(tmp_path):
 def machine(daemon) -> FakeMachine:
     made = image()
     facts = made.facts.model_copy(update={"daemon": str(daemon)})
-    machine = FakeMachine("cp-r1-m1", dataclasses.replace(made, facts=facts))
+    machine = FakeMachine("cp-r1-m1", dataclasses.replace(made, facts=facts, digest=str(daemon)))
     machine.files[str(daemon)] = daemon.read_bytes()
     machine.start()
     return machine
@@ -251,6 +251,17 @@ def test_hastening_changes_eight_bytes_and_says_so(machine, daemon, tmp_path):
     told = (tmp_path / "transcript.jsonl").read_text()
     assert f"accelerated: {TASK} runs every 5 s instead of every 24 h" in told
     assert f'"offset": {place}' in told
+
+
+def test_the_binary_is_searched_once_for_all_members_of_an_image(machine, daemon):
+    machine.answers = [("", shell)]
+    Member("m1", machine, Transcript()).daemon.hasten(TASK, every=5)
+    other = FakeMachine("cp-r1-m2", machine.image)
+    other.start()
+    other.answers = [("", shell)]
+    Member("m2", other, Transcript()).daemon.hasten(TASK, every=7)
+    place = find_constant(WHOLE, TASK, DAY)
+    assert daemon.read_bytes()[place:].startswith(struct.pack("<Q", 7 * 10**9))
 
 
 def test_a_binary_in_doubt_is_left_alone(machine, daemon):

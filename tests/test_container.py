@@ -193,14 +193,6 @@ def test_a_command_has_its_time_limit_inside(booted, server):
     assert asked["environment"]["LC_ALL"] == "C.UTF-8"
 
 
-def test_recorded_output_is_read_and_removed(booted, server):
-    server.run = lambda *_: (0, "out", "err")
-    booted.execute(["true"], timeout=5)
-    removed = server.lines("DELETE")
-    assert len([line for line in removed if "exec-output" in line]) >= 2
-    assert not [key for key in server.files if key[1].startswith("exec_")]
-
-
 def test_output_that_is_no_text(booted, server):
     server.run = lambda *_: (0, b"caf\xe9\x00", b"\xff")
     result = booted.execute(["cat", "/x"], timeout=5)
