@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, pairwise
@@ -100,13 +100,17 @@ NOTHING = Estimate(0.0, "nothing to run")
 
 
 class Durations:
-    """How long cells take: as their newest result, else as the same scenario elsewhere."""
+    """How long cells take: as their newest result, else as the same scenario elsewhere.
 
-    def __init__(self, seconds: Mapping[Key, float]) -> None:
+    Those that are ``idle`` did not run, which tells of their like but not of other substrates.
+    """
+
+    def __init__(self, seconds: Mapping[Key, float], idle: Container[Key] = ()) -> None:
         self._seconds = seconds
         elsewhere: dict[tuple[str, ...], list[float]] = {}
         for key, took in seconds.items():
-            for similar in _similar(key):
+            closest, *farther = _similar(key)
+            for similar in (closest, *(() if key in idle else farther)):
                 elsewhere.setdefault(similar, []).append(took)
         self._elsewhere = {similar: median_low(several) for similar, several in elsewhere.items()}
 

@@ -177,6 +177,14 @@ def test_a_cell_takes_as_long_as_last_time_or_as_elsewhere_or_as_nobody_knows():
     assert durations.estimate(key(scenario="suites/a.py::test_b")) == (UNKNOWN, "a guess")
 
 
+def test_what_did_not_run_tells_nothing_of_another_substrate():
+    untestable, elsewhere = key(), key()._replace(substrate="vm")
+    durations = Durations({untestable: 0.0}, idle={untestable})
+    assert durations.estimate(untestable._replace(version="9")) == (0.0, "other builds")
+    assert durations.estimate(elsewhere) == (UNKNOWN, "a guess")
+    assert Durations({untestable: 4.0}).estimate(elsewhere) == (4.0, "other builds")
+
+
 # Shards
 
 
