@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
@@ -21,8 +22,15 @@ def at(hour, **changes):
     return cell(run=f"run-{hour}", started=START + timedelta(hours=hour), **changes)
 
 
+@contextmanager
+def opened(path):
+    """Open a database and let go of it at the end: one that is collected later still writes then."""
+    with closing(sqlite3.connect(path)) as db, db:
+        yield db
+
+
 def rows(path):
-    with sqlite3.connect(path) as db:
+    with opened(path) as db:
         cells = {row[0]: row[1:] for row in db.execute("SELECT * FROM cells")}
         return sorted((*cells[row[1]], *row[2:]) for row in db.execute("SELECT * FROM results"))
 
@@ -274,7 +282,7 @@ CREATE TABLE results (
 def test_a_file_of_the_schema_before_keeps_its_results(path, tmp_path):
     run = sample_run(sample_ledger(tmp_path))
     path.parent.mkdir()
-    with sqlite3.connect(path) as db:
+    with opened(path) as db:
         db.execute(BEFORE)
         for one in run:
             line = one.line().replace(',"suite":null', "")
@@ -294,7 +302,7 @@ def test_a_file_of_the_schema_before_keeps_its_results(path, tmp_path):
 
 def damaged(path):
     record(path, [at(hour, reason="x" * 3000) for hour in range(40)])
-    with sqlite3.connect(path) as db:
+    with opened(path) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xaa" * (len(data) - 4096)
@@ -302,14 +310,14 @@ def damaged(path):
 
 
 def foreign(path):
-    with sqlite3.connect(path) as db:
+    with opened(path) as db:
         db.execute("CREATE TABLE bookmarks (url)")
         db.execute("PRAGMA user_version = 1")
 
 
 def newer(path):
     record(path, [])
-    with sqlite3.connect(path) as db:
+    with opened(path) as db:
         db.execute("PRAGMA user_version = 99")
 
 
@@ -354,5 +362,5 @@ def test_processes_may_record_at_once(path):
     assert [one.wait(60) for one in started] == [0, 0, 0]
     with History(path) as history:
         assert history.recorded(cell(build=INCUS_702).key).runs == 30
-    with sqlite3.connect(path) as db:
+    with opened(path) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
