@@ -11,7 +11,6 @@ import hashlib
 import io
 import platform
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import yaml
 
 from lab import state
 from lab.errors import LabError
+from lab.processes import run_tool
 from lab.rootfs import RootfsImage
 
 LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
@@ -31,6 +31,8 @@ PARTS = ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "4f68bce3-e8cd-4db1-96e7-fbcaf9
 # UEFI starts a file of this name where nothing was set up.
 STARTED = "EFI/BOOT/BOOTX64.EFI"
 SECTOR = 512
+# Seconds for copying a whole disk.
+COPY = 600.0
 
 
 def missing() -> list[str]:
@@ -87,11 +89,12 @@ def _make(files: RootfsImage, arguments: str, disk: Path) -> None:
         with raw.open("wb") as file:
             file.truncate(BEGIN + STARTER + size + MIB)
         lines = [f"start={at // SECTOR}, size={size // SECTOR}, type={kind}" for _, at, size, kind in parts]
-        _run(["sfdisk", "--quiet", str(raw)], "\n".join(["label: gpt", *lines]))
+        run_tool(["sfdisk", "--quiet", str(raw)], "\n".join(["label: gpt", *lines]))
         for part, at, _, _ in parts:
             to = [f"of={raw}", f"seek={at // MIB}", "bs=1M", "conv=notrunc,sparse", "status=none"]
-            _run(["dd", f"if={part}", *to])
-        _run(["qemu-img", "convert", "-q", "-W", "-c", "-f", "raw", "-O", "qcow2", str(raw), str(partial)])
+            run_tool(["dd", f"if={part}", *to], timeout=COPY)
+        forms = ["-q", "-W", "-c", "-f", "raw", "-O", "qcow2"]
+        run_tool(["qemu-img", "convert", *forms, str(raw), str(partial)], timeout=COPY)
         partial.rename(disk)
     except OSError as error:
         raise LabError(f"cannot make {disk}: {error.strerror or error}") from error
@@ -104,10 +107,10 @@ def _make_starter(file: Path, files: RootfsImage, arguments: str) -> None:
     """Make the part that the firmware starts from: systemd-boot, which starts the kernel at once."""
     with file.open("wb") as out:
         out.truncate(STARTER)
-    _run(["mformat", "-i", str(file), "-F", "-v", "BOOT", "::"])
-    _run(["mmd", "-i", str(file), "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries"])
+    run_tool(["mformat", "-i", str(file), "-F", "-v", "BOOT", "::"])
+    run_tool(["mmd", "-i", str(file), "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries"])
     for source, name in ((LOADER, STARTED), (files.kernel, "vmlinuz"), (files.initrd, "initrd")):
-        _run(["mcopy", "-i", str(file), str(source), f"::/{name}"])
+        run_tool(["mcopy", "-i", str(file), str(source), f"::/{name}"])
     texts = {
         "loader/loader.conf": "timeout 0\n",
         "loader/entries/member.conf": (
@@ -115,10 +118,4 @@ def _make_starter(file: Path, files: RootfsImage, arguments: str) -> None:
         ),
     }
     for name, text in texts.items():
-        _run(["mcopy", "-i", str(file), "-", f"::/{name}"], text)
-
-
-def _run(argv: list[str], given: str = "") -> None:
-    done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode != 0:
-        raise LabError(f"{argv[0]} failed: {done.stderr.strip() or done.returncode}")
+        run_tool(["mcopy", "-i", str(file), "-", f"::/{name}"], text)

@@ -121,3 +121,10 @@ def _stat(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return []
+
+
+def run_tool(argv: Sequence[str], given: str = "", timeout: float = 120) -> None:
+    """Run a tool that is to succeed, with ``given`` as its input. Raises LabError with its own words."""
+    done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{argv[0]} failed: {done.stderr.strip() or done.returncode}")

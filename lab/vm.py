@@ -13,7 +13,6 @@ import platform
 import random
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from lab import acceleration, cloud_init, qemu, rootfs, state
 from lab.errors import LabError
 from lab.guest import SSH, Guest, Interface, make_keys
 from lab.image import Image
-from lab.processes import Process
+from lab.processes import Process, run_tool
 from lab.waiting import NotObservedError, eventually
 
 # After going on from saved memory a machine only has to notice.
@@ -136,7 +135,7 @@ class VirtualMachine(Guest):
             with (self.folder / "state.img").open("wb") as disk:
                 disk.truncate(STATE_SIZE)
             # The machine would do it itself, in more time where it is emulated.
-            _tool(["mke2fs", "-q", "-t", "ext4", "-L", "state", "-m", "0", str(self.folder / "state.img")])
+            run_tool(["mke2fs", "-q", "-t", "ext4", "-L", "state", "-m", "0", str(self.folder / "state.img")])
             networks = [
                 Interface(qemu.cluster_mac(self.number), f"{self.address}/24"),
                 Interface(qemu.outer_mac(self.number), OUTER_ADDRESS, OUTER_GATEWAY),
@@ -201,7 +200,7 @@ class VirtualMachine(Guest):
     def export(self, disk: Path) -> None:
         """Write the first disk of the machine, which is stopped, to ``disk`` (raw). Raises LabError."""
         source = self.folder / "root.qcow2"
-        _tool([qemu.IMAGE_TOOL, "convert", "-f", "qcow2", "-O", "raw", str(source), str(disk)], timeout=600)
+        run_tool([qemu.IMAGE_TOOL, "convert", "-f", "qcow2", "-O", "raw", str(source), str(disk)], timeout=600)
 
     def destroy(self) -> None:
         """End the machine and remove its disks."""
@@ -282,10 +281,4 @@ def disk_of(image: Image) -> rootfs.RootfsImage:
 
 def _overlay(disk: Path, base: Path, form: str) -> None:
     """Make ``disk``, which holds what differs from ``base``."""
-    _tool([qemu.IMAGE_TOOL, "create", "-q", "-f", "qcow2", "-b", str(base), "-F", form, str(disk)])
-
-
-def _tool(argv: list[str], timeout: float = 120) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
-    if done.returncode != 0:
-        raise LabError(f"{argv[0]} failed: {done.stderr.strip() or done.returncode}")
+    run_tool([qemu.IMAGE_TOOL, "create", "-q", "-f", "qcow2", "-b", str(base), "-F", form, str(disk)])

@@ -61,7 +61,7 @@ class VirtualInstances:
         self.host.check_room()
 
 
-class VirtualInstance(Guest, Instance):
+class VirtualInstance(Instance, Guest):
     """A member's machine as a virtual machine of the lab host."""
 
     # Whether the host emulates its processors is the host's business, and not told.
@@ -88,7 +88,7 @@ class VirtualInstance(Guest, Instance):
         if not force:
             self._power_off(timeout)
         elif self.running():
-            Instance.stop(self, force=True, timeout=timeout)
+            super().stop(force=True, timeout=timeout)
 
     def console(self) -> str:
         """Return what the machine has said on its serial console, where the host keeps it."""
@@ -97,8 +97,6 @@ class VirtualInstance(Guest, Instance):
         except ApiError:
             return ""
         return said.decode(errors="replace")
-
-    running = Instance.running
 
     def _volume_form(self) -> dict[str, Any]:
         return {"content_type": "block"}

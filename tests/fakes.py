@@ -31,9 +31,12 @@ from lab import catalogue, mirror, rootfs, state
 from lab import host as hosts
 from lab.catalogue import CatalogueBuild
 from lab.errors import LabError
+from lab.host import Host, Where
 from lab.image import Image
 from lab.machine import PORT, CommandTimeoutError, Result
 from lab.mirror import Mirror
+from lab.state import Run
+from lab.transcript import Transcript
 
 CATALOGUE = catalogue.load()
 INCUS_604 = CATALOGUE.get("incus@6.0.4")
@@ -707,6 +710,17 @@ strict = true
 testpaths = ["suites"]
 addopts = ["--import-mode=importlib", "-p", "no:cacheprovider"]
 """
+
+
+def lab_host(server: FakeServer, folder: Path, monkeypatch, *, prepared: bool = True) -> Host:
+    """Return ``server`` as the lab host of run r1, whose lab and transcript are in ``folder``."""
+    stay_alone(monkeypatch, folder / "lab")
+    run = Run("r1")
+    run.hold()
+    host = Host(Where(str(server.socket)), run, Transcript(folder / "transcript.jsonl"))
+    if prepared:
+        host.prepare()
+    return host
 
 
 class FakeCheckout:

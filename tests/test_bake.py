@@ -15,11 +15,9 @@ from lab import container as containers
 from lab import daemon as daemons
 from lab.bake import bake, bake_all, bake_vm, baked
 from lab.errors import LabError
-from lab.host import Host, Where
+from lab.host import Host
 from lab.image import Image
 from lab.machine import CommandTimeoutError, Result
-from lab.state import Run
-from lab.transcript import Transcript
 from tests.fakes import (
     INCUS_604,
     INCUS_702,
@@ -28,8 +26,8 @@ from tests.fakes import (
     FakeServer,
     Refusal,
     bake_beforehand,
+    lab_host,
     out,
-    stay_alone,
 )
 
 EXTENSIONS = ["projects", "etag", "backup"]
@@ -44,12 +42,7 @@ def server():
 
 @pytest.fixture
 def host(server, tmp_path, monkeypatch) -> Host:
-    stay_alone(monkeypatch, tmp_path / "lab")
-    run = Run("r1")
-    run.hold()
-    host = Host(Where(str(server.socket)), run, Transcript())
-    host.prepare()
-    return host
+    return lab_host(server, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from lab.container import Container
 from lab.errors import LabError
 from lab.host import Host, Where, owner
 from lab.machine import CommandTimeoutError, Result
-from lab.state import Run
-from lab.transcript import Transcript
-from tests.fakes import INCUS_604, FakeServer, Refusal, image, stay_alone
+from tests.fakes import INCUS_604, FakeServer, Refusal, image, lab_host
 
 SPENT = threading.Event()  # is never set: waiting for it takes a command's whole time
 
@@ -28,12 +26,7 @@ def server():
 
 @pytest.fixture
 def host(server, tmp_path, monkeypatch) -> Host:
-    stay_alone(monkeypatch, tmp_path / "lab")
-    run = Run("r1")
-    run.hold()
-    host = Host(Where(str(server.socket)), run, Transcript(tmp_path / "transcript.jsonl"))
-    host.prepare()
-    return host
+    return lab_host(server, tmp_path, monkeypatch)
 
 
 @pytest.fixture

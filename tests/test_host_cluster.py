@@ -6,10 +6,8 @@ import pytest
 
 from lab.container import Container
 from lab.errors import LabError
-from lab.host import Host, Where, spanning
-from lab.state import Run
-from lab.transcript import Transcript
-from tests.fakes import INCUS_702, Answer, FakeServer, Refusal, image, stay_alone
+from lab.host import Host, spanning
+from tests.fakes import INCUS_702, Answer, FakeServer, Refusal, image, lab_host
 
 
 @pytest.fixture
@@ -21,10 +19,7 @@ def server():
 
 @pytest.fixture
 def host(server, tmp_path, monkeypatch) -> Host:
-    stay_alone(monkeypatch, tmp_path / "lab")
-    run = Run("r1")
-    run.hold()
-    return Host(Where(str(server.socket)), run, Transcript())
+    return lab_host(server, tmp_path, monkeypatch, prepared=False)
 
 
 @pytest.fixture

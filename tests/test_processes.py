@@ -12,7 +12,7 @@ import pytest
 
 from lab import processes
 from lab.errors import LabError
-from lab.processes import Process, began, end_all, of_run
+from lab.processes import Process, began, end_all, of_run, run_tool
 from lab.waiting import eventually
 
 
@@ -151,3 +151,10 @@ def test_the_last_words_are_a_few_lines(run):
     eventually(lambda: process.pid() is None, every=0.01)
     assert process.tail() == "3 | � | 5"
     assert process.tail(1) == "5"
+
+
+def test_a_tool_that_fails_is_told_with_its_words():
+    with pytest.raises(LabError, match=r"^sh failed: no room$"):
+        run_tool(["sh", "-c", "echo 'no room' >&2; exit 1"])
+    with pytest.raises(LabError, match=r"^sh failed: 3$"):
+        run_tool(["sh", "-c", "exit 3"])

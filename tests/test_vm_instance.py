@@ -12,10 +12,8 @@ from lab import bootdisk, guest, vm_instance
 from lab.errors import LabError
 from lab.host import Host, Where
 from lab.rootfs import RootfsImage
-from lab.state import Run
-from lab.transcript import Transcript
 from lab.vm_instance import VirtualInstance, VirtualInstances, why_not
-from tests.fakes import FakeServer, image, stay_alone
+from tests.fakes import FakeServer, image, lab_host
 
 
 @pytest.fixture
@@ -27,11 +25,7 @@ def server():
 
 @pytest.fixture
 def host(server, tmp_path, monkeypatch) -> Host:
-    stay_alone(monkeypatch, tmp_path / "lab")
-    run = Run("r1")
-    run.hold()
-    host = Host(Where(str(server.socket)), run, Transcript(tmp_path / "transcript.jsonl"))
-    host.prepare()
+    host = lab_host(server, tmp_path, monkeypatch)
     disk = tmp_path / "boot.qcow2"
     disk.write_bytes(b"a disk")
     files = RootfsImage("d1" * 32, tmp_path / "root.img", "7.0.2-3")
