@@ -128,11 +128,12 @@ class Golden:
     def _identity(self) -> str:
         # Asked all the time, and it takes two programs to be started.
         disk = disk_of(self.image).rootfs.stat()
+        accelerator = acceleration.chosen(disk_of(self.image))
         parts = {
             "form": FORM,
             "image": [self.image.digest, disk.st_size, disk.st_mtime_ns],
-            "qemu": [acceleration.version(), acceleration.chosen(disk_of(self.image))],
-            "machine": [qemu.MEMORY, qemu.CPUS],
+            "qemu": [acceleration.version(), accelerator],
+            "machine": [qemu.MEMORY, qemu.CPUS, qemu.ACCELERATORS[accelerator]],
             "seeds": [_content(cloud_init.TEMPLATES), _content(Path(preseeds.__file__).parent)],
             "count": self.count,
             "formed": self.formed,

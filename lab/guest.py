@@ -20,7 +20,11 @@ from lab.waiting import NotObservedError, eventually
 BOOT = 240.0
 SSH = 22
 # cloud-init goes on working in the background; saved in the middle of it, a machine would continue with it.
-SETTLED = "cloud-init status --wait >/dev/null || test -e /run/cloud-init/result.json"
+# Its own command waits for it as well, but costs an emulated processor seconds just when it has none to spare.
+SETTLED = "until [ -e /run/cloud-init/result.json ]; do sleep 0.2; done"
+# Seconds to wait for a word from a machine that may not be up yet: these, or a part of the time it has taken
+# so far, as one that boots slowly also answers slowly.
+WORD, SLOW = 2.0, 0.1
 # By which name known_hosts has a machine's own key, wherever the machine is reached.
 ALIAS = "member"
 ENTER = "enter.json"
@@ -114,7 +118,11 @@ class Guest:
         """Wait until ssh answers and each of ``commands``, of the shell, has succeeded."""
         began = time.monotonic()
         try:
-            eventually(self._ssh.answers, within=within, what="ssh answers")
+            eventually(
+                lambda: self._ssh.answers(max(WORD, SLOW * (time.monotonic() - began))),
+                within=within,
+                what="ssh answers",
+            )
             for command in commands:
                 left = max(10.0, within - (time.monotonic() - began))
                 done = self.execute(["sh", "-c", command], timeout=left)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import select
 import shlex
+import socket
 import stat
 import threading
 import time
@@ -75,9 +76,10 @@ class Connection:
                 self._client.close()
                 self._client = None
 
-    def answers(self) -> bool:
-        """Say whether the machine's ssh server lets us in, within a few seconds."""
+    def answers(self, within: float = CONNECT) -> bool:
+        """Say whether the machine's ssh server lets us in; it has to begin to speak ``within`` seconds."""
         try:
+            self._connected(within)
             return self.run(["true"], timeout=CONNECT).ok
         except LabError:
             self._alive()
@@ -180,7 +182,6 @@ class Connection:
     def _connected(self, timeout: float) -> paramiko.SSHClient:
         with self._lock:
             if self._client is None:
-                limit = min(CONNECT, timeout)
                 client = paramiko.SSHClient()
                 kind, known = (self._keys / "host.pub").read_text().split()[:2]
                 host_key = paramiko.PKey.from_type_string(kind, base64.b64decode(known))
@@ -188,9 +189,9 @@ class Connection:
                 client.get_host_keys().add(at, kind, host_key)
                 try:
                     client.connect(
-                        self._address, self._port, "root",
+                        self._address, self._port, "root", sock=self._spoken_to(min(CONNECT, timeout)),
                         pkey=paramiko.Ed25519Key.from_private_key_file(str(self._keys / "client")),
-                        timeout=limit, banner_timeout=limit, auth_timeout=limit,
+                        timeout=CONNECT, banner_timeout=CONNECT, auth_timeout=CONNECT,
                         allow_agent=False, look_for_keys=False,
                     )  # fmt: skip
                 except (paramiko.SSHException, OSError, EOFError) as error:
@@ -199,6 +200,20 @@ class Connection:
                     raise LabError(f"ssh: {_why(error)}") from error
                 self._client = client
             return self._client
+
+    def _spoken_to(self, timeout: float) -> socket.socket:
+        """Return a connection by which the machine has begun to speak, within ``timeout`` seconds.
+
+        Who forwards the port takes a connection before the machine does. Giving up early and trying anew is
+        cheap until the machine speaks; afterwards it would have to work out new keys for each attempt.
+        """
+        made = socket.create_connection((self._address, self._port), timeout=timeout)
+        try:
+            made.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            made.close()
+            raise OSError(f"no banner within {timeout:g} s") from error
+        return made
 
 
 def _why(error: Exception) -> str:

@@ -279,6 +279,15 @@ def test_a_server_that_never_says_who_it_is(ssh, server, monkeypatch):
     assert not ssh.answers()
 
 
+def test_a_machine_that_is_not_up_yet_is_soon_asked_anew(ssh, server):
+    held = []
+    server.accept = held.append
+    assert not ssh.answers(within=0.05)
+    server.accept = server.serve
+    assert ssh.answers(within=30)
+    assert (len(held), len(server.transports)) == (1, 1)
+
+
 def test_nobody_there(ssh, server):
     server.close()
     with pytest.raises(LabError, match=r"^ssh: "):
