@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lab import cloud_init, state
 from lab.errors import LabError
 from lab.image import Image
-from lab.machine import BOOTED, GRACE, CommandTimeoutError, Result, check_limit, limited
+from lab.machine import BOOTED, PATIENCE, CommandTimeoutError, Result, check_limit, limited
 from lab.ssh import Connection, make_key
 from lab.waiting import NotObservedError, eventually
 
@@ -68,7 +68,7 @@ class Guest:
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root in the machine."""
         began = time.monotonic()
-        result = self._ssh.run(limited(argv, timeout), timeout=timeout + 3 * GRACE, stdin=stdin)
+        result = self._ssh.run(limited(argv, timeout), timeout=timeout + PATIENCE, stdin=stdin)
         return check_limit(self.name, argv, result, time.monotonic() - began, timeout)
 
     def read(self, path: str) -> bytes:

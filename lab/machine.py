@@ -14,6 +14,8 @@ PORT = 8443
 
 # How long a killed command may take to be gone, in seconds.
 GRACE = 5
+# Seconds beyond a command's own limit after which its end is not waited for any more.
+PATIENCE = 3 * GRACE
 # Booted is what a member needs to be used. The last jobs are not waited for: among them the product's own
 # units wait, after a change of build, for other members or for a daemon that cannot come up.
 # For a moment nobody answers there yet.

@@ -1,0 +1,143 @@
+"""The namespaces of a container that runs on this machine: entering them costs a tenth of asking its server.
+
+For each command a server starts itself anew, writes the outputs to files and keeps an operation: 50 to 130 ms,
+against 5 to 15 ms here. What runs inside is bound as the server binds it, but for the filter of system calls:
+the same control group, so that it is frozen and killed with the member, and the same capabilities.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.machine import Result
+from lab.processes import began
+
+PROC = Path("/proc")
+# What a server gives to commands that it runs.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
+# $1 is the control group's list of processes.
+JOIN = '{ echo $$ >"$1"; } 2>/dev/null || { echo "nsenter: no control group" >&2; exit 1; }; shift; exec "$@"'
+# What the tool says first where it could not enter.
+TOOL = "nsenter"
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Those of the first process, ``pid``, of a container.
+
+    ``began`` tells it from another process that gets its number. ``group`` is the list of processes of its
+    control group, None where it has none of its own, ``forbidden`` are the numbers of the capabilities it lacks.
+    """
+
+    pid: int
+    began: str
+    group: Path | None
+    forbidden: tuple[int, ...]
+
+    def alive(self) -> bool:
+        """Say whether the container's first process still runs."""
+        return began(self.pid) == self.began
+
+    def command(self, argv: list[str]) -> list[str]:
+        """Return the command that runs ``argv`` inside."""
+        entering = [
+            TOOL, "--target", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--",
+        ]  # fmt: skip
+        if self.forbidden:
+            dropped = ",".join(f"-cap_{number}" for number in self.forbidden)
+            entering += ["setpriv", "--bounding-set", dropped]
+        entering += ["env", "--chdir=/root", *argv]
+        return ["sh", "-c", JOIN, "sh", str(self.group), *entering] if self.group else entering
+
+    def run(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
+        """Run ``argv`` as root inside; the outputs are what it has written when it ends.
+
+        Raises LabError where the container cannot be entered, or the command goes on after ``timeout`` seconds.
+        """
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            given.write(stdin or b"")
+            given.seek(0)
+            process = subprocess.Popen(
+                self.command(argv), stdin=given, stdout=out, stderr=err, env=ENVIRONMENT, cwd="/",
+                start_new_session=True,
+            )  # fmt: skip
+            ended = os.pidfd_open(process.pid)
+            try:
+                if not select.select([ended], [], [], timeout)[0]:
+                    raise LabError(f"{argv[0]} gave no answer within {timeout:g} s")
+            finally:
+                os.close(ended)
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode(errors="replace"))
+        result = Result(process.returncode, *said)
+        if not result.ok and result.stderr.startswith(f"{TOOL}: "):
+            raise LabError(result.stderr.strip())
+        return result
+
+
+def of(container: str) -> Namespaces | None:
+    """Return those of the container called ``container``, as LXC calls it; None where it is not of this machine.
+
+    Also None where this process may not enter it.
+    """
+    if os.geteuid() != 0:
+        return None
+    for monitor in _monitors(container):
+        for pid in _read(PROC / f"{monitor}/task/{monitor}/children").split():
+            status = dict(_pairs(_read(PROC / pid / "status")))
+            started = began(int(pid))
+            if started and "CapBnd" in status:
+                mine = dict(_pairs(_read(PROC / "self/status")))
+                lacking = int(mine["CapBnd"], 16) & ~int(status["CapBnd"], 16)
+                forbidden = tuple(number for number in range(64) if lacking >> number & 1)
+                return Namespaces(int(pid), started, _group(monitor, int(pid)), forbidden)
+    return None
+
+
+def _monitors(container: str) -> Iterator[int]:
+    """Yield the processes of LXC that watch over the container."""
+    for folder in PROC.iterdir():
+        if folder.name.isdigit():
+            line = _read(folder / "cmdline").rstrip("\0")
+            if line.startswith("[lxc monitor] ") and line.endswith(f" {container}"):
+                yield int(folder.name)
+
+
+def _group(monitor: int, pid: int) -> Path | None:
+    """Return the list of processes of the control group of ``pid``, as its monitor sees the file."""
+    for line in _read(PROC / str(pid) / "cgroup").splitlines():
+        number, _, path = line.split(":", 2)
+        if number == "0" and path != "/":
+            found = PROC / f"{monitor}/root/sys/fs/cgroup" / path.removeprefix("/") / "cgroup.procs"
+            return found if found.exists() else None
+    return None
+
+
+def _pairs(status: str) -> Mapping[str, str]:
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in status.splitlines())}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
