@@ -44,7 +44,10 @@ Name = Annotated[str, Field(min_length=1), BeforeValidator(_encodable)]
 
 
 class Phases(BaseModel):
-    """Where a cell's time went, in seconds; ``host`` and ``members`` are 0 where shared."""
+    """Where a cell's time went, in seconds; ``host`` and ``members`` are 0 where shared.
+
+    ``teardown`` is how long the next cell had to wait for it: containers are removed while that one begins.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -361,8 +361,37 @@ def test_what_cannot_be_removed_is_said_beside_the_observation(checkout, machine
         "    members.members[0].machine.broken['destroy'] = LabError('device busy')",
     )
     cell = only_cell(checkout)
-    assert (cell["observation"], cell["reason"]) == ("conforms", "not removed: device busy")
+    assert (cell["observation"], cell["reason"]) == (
+        "conforms",
+        "not removed: device busy (the cluster of test_it[incus@7.0.2])",
+    )
     assert [machine.done[-1] for machine in machines] == ["destroy"] * 3
+
+
+# The first cluster is not removed before the second scenario has begun.
+SLOW_TO_REMOVE = """
+begun = threading.Event()
+def test_one(members):
+    machine = members.members[0].machine
+    destroy = machine.destroy
+    def late():
+        assert begun.wait(30)
+        destroy()
+        raise LabError('device busy')
+    machine.destroy = late
+def test_two(members):
+    begun.set()
+def test_three(cell): pass
+"""
+
+
+def test_a_cluster_is_removed_while_the_next_cell_runs(checkout, machines):
+    run(checkout, SLOW_TO_REMOVE)
+    told = [(cell["observation"], cell["reason"]) for cell in checkout.cells()]
+    # What could not be removed is said beside the cell that had to wait for it.
+    late = "not removed: device busy (the cluster of test_one[incus@7.0.2])"
+    assert told == [("conforms", ""), ("conforms", late), ("conforms", "")]
+    assert [machine.done[-1] for machine in machines] == ["destroy"] * 6
 
 
 def test_evidence_that_cannot_be_kept_does_not_keep_the_members(checkout, machines, monkeypatch):
