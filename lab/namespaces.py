@@ -7,6 +7,7 @@ the same control group, so that it is frozen and killed with the member, and the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -33,6 +34,7 @@ ENVIRONMENT = {
 JOIN = '{ echo $$ >"$1"; } 2>/dev/null || { echo "nsenter: no control group" >&2; exit 1; }; shift; exec "$@"'
 # What the tool says first where it could not enter.
 TOOL = "nsenter"
+GROUP = "clusterproof"
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,19 @@ def _monitors(container: str) -> Iterator[int]:
 
 
 def _group(monitor: int, pid: int) -> Path | None:
-    """Return the list of processes of the control group of ``pid``, as its monitor sees the file."""
+    """Return the list of processes of a control group for commands in the container whose first is ``pid``.
+
+    The group is beside those that the container's own system makes, as one with others below it may have no
+    processes, and goes with the container. The file is named as the monitor sees it.
+    """
     for line in _read(PROC / str(pid) / "cgroup").splitlines():
         number, _, path = line.split(":", 2)
-        if number == "0" and path != "/":
-            found = PROC / f"{monitor}/root/sys/fs/cgroup" / path.removeprefix("/") / "cgroup.procs"
-            return found if found.exists() else None
+        whole = path.removesuffix("/init.scope").removeprefix("/")
+        if number == "0" and whole:
+            group = PROC / f"{monitor}/root/sys/fs/cgroup" / whole / GROUP
+            with contextlib.suppress(OSError):
+                group.mkdir(exist_ok=True)
+                return group / "cgroup.procs"
     return None
 
 
