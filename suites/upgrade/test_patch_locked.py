@@ -29,7 +29,9 @@ PATCH = "db_json_columns"
 GIVES_UP = re.compile(r'(?<=\]: ).*Failed to start the daemon" err=.*')
 # The patch comes between two writes in one start out of ten.
 STARTS = 6
-# Each write is a transaction of its own.
+# Each write is a transaction of its own. After every 200 is a pause: what waits for its turn, and is
+# given up after 26 s, must have one.
+PAUSE = 0.1
 WRITES = "UPDATE config SET value = value + 1 WHERE key = 'user.count';" * 200
 
 
@@ -38,7 +40,7 @@ def in_use(member: Member) -> Iterator[None]:
     """Somebody uses the cluster: all the while ``member`` writes to the database."""
     member.write("/root/writes.json", json.dumps({"database": "global", "query": WRITES}))
     write = f"curl --silent --unix-socket {member.facts.socket} --data @/root/writes.json"
-    loop = f"while :; do {write} http://daemon/internal/sql; done >/dev/null"
+    loop = f"while :; do {write} http://daemon/internal/sql; sleep {PAUSE}; done >/dev/null"
     member.run(["systemd-run", "--quiet", "--unit=in-use", "sh", "-c", loop], check=True)
     try:
         eventually(lambda: written(member), what=f"{member.name} writes")
