@@ -28,7 +28,7 @@ from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image
 from lab.transcript import Transcript
-from lab.vm import VirtualMachine, VirtualMachines, disk_of
+from lab.vm import VirtualMachine, VirtualMachines, arguments, disk_of
 
 # Counts up when what is saved here changes its form.
 FORM = 1
@@ -133,7 +133,7 @@ class Golden:
             "form": FORM,
             "image": [self.image.digest, disk.st_size, disk.st_mtime_ns],
             "qemu": [acceleration.version(), accelerator],
-            "machine": [qemu.MEMORY, qemu.CPUS, qemu.ACCELERATORS[accelerator]],
+            "machine": [qemu.MEMORY, qemu.CPUS, qemu.ACCELERATORS[accelerator], arguments(self.image)],
             "seeds": [_content(cloud_init.TEMPLATES), _content(Path(preseeds.__file__).parent)],
             "count": self.count,
             "formed": self.formed,

@@ -34,9 +34,11 @@ NETWORK = "10.99.0"
 # The addresses by which QEMU's own network leads out.
 OUTER_ADDRESS, OUTER_GATEWAY, OUTER_RESOLVER = "10.0.2.15/24", "10.0.2.2", "10.0.2.3"
 # An emulated processor's own clock runs too fast or too slow where the machine was busy as it was measured.
+# What the kernel does lest somebody breaks in, or to test itself, is a fifteenth of booting and forming.
 ARGUMENTS = (
-    "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off tsc=unstable clocksource=hpet ds=nocloud "
-    "clusterproof.state={state_dir}"
+    "console=ttyS0 quiet panic=1 net.ifnames=0 tsc=unstable clocksource=hpet "
+    "mitigations=off audit=0 init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off "
+    "cryptomgr.notests rcupdate.rcu_expedited=1 ds=nocloud clusterproof.state={state_dir}"
 )
 # Where a port for a segment is drawn from: multicast, so that no other listener is disturbed.
 SEGMENTS = (20_000, 59_999)
