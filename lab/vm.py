@@ -38,7 +38,7 @@ OUTER_ADDRESS, OUTER_GATEWAY, OUTER_RESOLVER = "10.0.2.15/24", "10.0.2.2", "10.0
 ARGUMENTS = (
     "console=ttyS0 quiet panic=1 net.ifnames=0 tsc=unstable clocksource=hpet "
     "mitigations=off audit=0 init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off "
-    "cryptomgr.notests rcupdate.rcu_expedited=1 ds=nocloud clusterproof.state={state_dir}"
+    "cryptomgr.notests ds=nocloud clusterproof.state={state_dir}"
 )
 # Where a port for a segment is drawn from: multicast, so that no other listener is disturbed.
 SEGMENTS = (20_000, 59_999)
