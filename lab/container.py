@@ -148,7 +148,7 @@ class Container(Instance):
         assert self._inside is not None
         try:
             return self._inside.run(limited(argv, timeout), timeout=timeout + PATIENCE, stdin=stdin)
-        except LabError as error:
+        except (LabError, OSError) as error:
             raise LabError(f"cannot run a command in member {self.name}: {error}") from error
 
     def _ask(self, argv: list[str], timeout: float, stdin: bytes | None) -> Result:

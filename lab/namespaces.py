@@ -68,7 +68,8 @@ class Namespaces:
     def run(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root inside; the outputs are what it has written when it ends.
 
-        Raises LabError where the container cannot be entered, or the command goes on after ``timeout`` seconds.
+        Raises LabError where the container cannot be entered, or the command goes on after ``timeout`` seconds,
+        OSError where this machine has no room for what it says.
         """
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             given.write(stdin or b"")
@@ -79,7 +80,9 @@ class Namespaces:
             )  # fmt: skip
             ended = os.pidfd_open(process.pid)
             try:
-                if not select.select([ended], [], [], timeout)[0]:
+                wait = select.poll()
+                wait.register(ended, select.POLLIN)
+                if not wait.poll(timeout * 1000):
                     raise LabError(f"{argv[0]} gave no answer within {timeout:g} s")
             finally:
                 os.close(ended)

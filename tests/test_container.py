@@ -186,6 +186,72 @@ def test_a_command_has_its_time_limit_inside(booted, server):
     assert asked["environment"]["LC_ALL"] == "C.UTF-8"
 
 
+class FakeNamespaces:
+    """Those of a container on this machine, whose commands are kept in ``commands``."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.commands: list = []
+        self.answer: Result | Exception = Result(0, "inside\n", "")
+
+    def alive(self) -> bool:
+        return self.up
+
+    def run(self, argv, *, timeout, stdin=None) -> Result:
+        self.commands.append((argv, timeout, stdin))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def inside(monkeypatch, container) -> FakeNamespaces:
+    found = FakeNamespaces()
+    known = {"clusterproof_cp-r1-m1": found}
+    monkeypatch.setattr("lab.namespaces.of", known.get)
+    container.create()
+    container.start()
+    found.commands.clear()
+    return found
+
+
+def test_a_container_on_this_machine_is_entered_directly(container, inside, server):
+    assert container.execute(["cat"], timeout=7.5, stdin=b"secret") == Result(0, "inside\n", "")
+    assert inside.commands == [(["timeout", "--kill-after=5", "7.5", "cat"], 22.5, b"secret")]
+    assert not server.asked("POST instances/cp-r1-m1/exec")
+    assert not server.asked("POST instances/cp-r1-m1/files")
+
+
+def test_one_whose_first_process_is_another_is_entered_through_the_server(container, inside, server):
+    inside.up = False
+    server.run = lambda *_: (0, "asked\n", "")
+    assert container.execute(["true"], timeout=5).stdout == "asked\n"
+    assert not inside.commands
+
+
+@pytest.mark.parametrize("change", ["stop", "freeze"])
+def test_one_that_does_not_run_any_more_is_not_entered(container, inside, server, change):
+    getattr(container, change)()
+    server.run = lambda *_: (0, "asked\n", "")
+    container.execute(["true"], timeout=5)
+    assert not inside.commands
+    assert server.asked("POST instances/cp-r1-m1/exec")
+
+
+@pytest.mark.parametrize("error", [LabError("nsenter: no"), OSError(28, "No space left on device")])
+def test_one_that_cannot_be_entered_is_the_lab_s_fault(container, inside, error):
+    inside.answer = error
+    with pytest.raises(LabError, match=r"^cannot run a command in member cp-r1-m1: .*(nsenter|No space)"):
+        container.execute(["true"], timeout=5)
+
+
+def test_a_limit_that_ended_a_command_inside(container, inside):
+    inside.answer = Result(124, "so far", "")
+    assert container.execute(["x"], timeout=5) == inside.answer  # its own status, so soon
+    with pytest.raises(CommandTimeoutError, match="still running"):
+        container.execute(["x"], timeout=0)
+
+
 def test_output_that_is_no_text(booted, server):
     server.run = lambda *_: (0, b"caf\xe9\x00", b"\xff")
     result = booted.execute(["cat", "/x"], timeout=5)

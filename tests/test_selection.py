@@ -253,6 +253,13 @@ def two_issues(checkout) -> FakeCheckout:
     return checkout
 
 
+def test_changes_of_build_begin(two_issues):
+    two_issues.ledger("upgrade/test_change", id="lxd-3")
+    two_issues.scenario(PLAIN, "upgrade/test_change", "lxd-3")
+    found = cells(two_issues.run(*COLLECT, "--build=incus@7.0.2"))
+    assert [name.partition(".py")[0] for name in found] == ["test_change", "test_name", "test_other"]
+
+
 def test_the_scenarios_of_chosen_issues(two_issues):
     build = "--build=incus@7.0.2"
     other = "test_other.py::test_it[incus@7.0.2]"
