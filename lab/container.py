@@ -85,8 +85,11 @@ class Container(Instance):
         The time limit is kept by timeout(1) inside, so that nothing goes on running afterwards.
         """
         began = time.monotonic()
-        run = self._run if self._inside and self._inside.alive() else self._ask
-        result = run(argv, timeout, stdin)
+        inside = self._inside
+        if inside and inside.alive():
+            result = self._run(inside, argv, timeout, stdin)
+        else:
+            result = self._ask(argv, timeout, stdin)
         return check_limit(self.name, argv, result, time.monotonic() - began, timeout)
 
     def read(self, path: str) -> bytes:
@@ -143,11 +146,12 @@ class Container(Instance):
         self._inside = None
         super()._state(action, force=force, timeout=timeout)
 
-    def _run(self, argv: list[str], timeout: float, stdin: bytes | None) -> Result:
+    def _run(
+        self, inside: namespaces.Namespaces, argv: list[str], timeout: float, stdin: bytes | None
+    ) -> Result:
         """Run ``argv`` without the host's help."""
-        assert self._inside is not None
         try:
-            return self._inside.run(limited(argv, timeout), timeout=timeout + PATIENCE, stdin=stdin)
+            return inside.run(limited(argv, timeout), timeout=timeout + PATIENCE, stdin=stdin)
         except (LabError, OSError) as error:
             raise LabError(f"cannot run a command in member {self.name}: {error}") from error
 

@@ -127,8 +127,8 @@ class Golden:
     @cached_property
     def _identity(self) -> str:
         # Asked all the time, and it takes two programs to be started.
-        disk = disk_of(self.image).rootfs.stat()
-        accelerator = acceleration.chosen(disk_of(self.image))
+        files = disk_of(self.image)
+        disk, accelerator = files.rootfs.stat(), acceleration.chosen(files)
         parts = {
             "form": FORM,
             "image": [self.image.digest, disk.st_size, disk.st_mtime_ns],

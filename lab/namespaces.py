@@ -108,10 +108,10 @@ def of(container: str) -> Namespaces | None:
         return None
     for monitor in _monitors(container):
         for pid in _read(PROC / f"{monitor}/task/{monitor}/children").split():
-            status = dict(_pairs(_read(PROC / pid / "status")))
+            status = _pairs(_read(PROC / pid / "status"))
             started = began(int(pid))
             if started and "CapBnd" in status:
-                mine = dict(_pairs(_read(PROC / "self/status")))
+                mine = _pairs(_read(PROC / "self/status"))
                 lacking = int(mine["CapBnd"], 16) & ~int(status["CapBnd"], 16)
                 forbidden = tuple(number for number in range(64) if lacking >> number & 1)
                 return Namespaces(int(pid), started, _group(monitor, int(pid)), forbidden)
