@@ -19,9 +19,8 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.machine import Result
-from lab.processes import began
+from lab.processes import PROC, began, children, command_line, numbers
 
-PROC = Path("/proc")
 # What a server gives to commands that it runs.
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin",
@@ -107,24 +106,23 @@ def of(container: str) -> Namespaces | None:
     if os.geteuid() != 0:
         return None
     for monitor in _monitors(container):
-        for pid in _read(PROC / f"{monitor}/task/{monitor}/children").split():
-            status = _pairs(_read(PROC / pid / "status"))
-            started = began(int(pid))
+        for pid in children(monitor):
+            status = _pairs(_read(PROC / str(pid) / "status"))
+            started = began(pid)
             if started and "CapBnd" in status:
                 mine = _pairs(_read(PROC / "self/status"))
                 lacking = int(mine["CapBnd"], 16) & ~int(status["CapBnd"], 16)
                 forbidden = tuple(number for number in range(64) if lacking >> number & 1)
-                return Namespaces(int(pid), started, _group(monitor, int(pid)), forbidden)
+                return Namespaces(pid, started, _group(monitor, pid), forbidden)
     return None
 
 
 def _monitors(container: str) -> Iterator[int]:
     """Yield the processes of LXC that watch over the container."""
-    for folder in PROC.iterdir():
-        if folder.name.isdigit():
-            line = _read(folder / "cmdline").rstrip("\0")
-            if line.startswith("[lxc monitor] ") and line.endswith(f" {container}"):
-                yield int(folder.name)
+    for pid in numbers():
+        line = command_line(pid).rstrip(b"\0")
+        if line.startswith(b"[lxc monitor] ") and line.endswith(f" {container}".encode()):
+            yield pid
 
 
 def _group(monitor: int, pid: int) -> Path | None:

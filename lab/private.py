@@ -14,7 +14,7 @@ from pathlib import Path
 from lab import state
 from lab.api import Api, ApiError
 from lab.errors import LabError
-from lab.processes import began
+from lab.processes import began, children, command_line, numbers
 from lab.transcript import Transcript
 from lab.waiting import NotObservedError, eventually
 
@@ -171,17 +171,17 @@ class PrivateServer:
         monitor = f"[lxc monitor] {self.folder}/".encode()
         mark = f"{self.folder}/".encode()
         found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                line = _read(entry / "cmdline")
+        for pid in numbers():
+            if pid != os.getpid():
+                line = command_line(pid)
                 name = line.partition(b"\0")[0].rpartition(b"/")[2]
                 if line.startswith(monitor) or (mark in line and name in (b"incusd", b"dnsmasq")):
-                    found += [int(entry.name), *_children(int(entry.name))]
+                    found += [pid, *children(pid)]
         return found
 
     def _survivor(self) -> int | None:
         """Return a surviving monitor, whose mount namespace is the earlier daemon's."""
-        return next((p for p in self._survivors() if _cmdline(p).startswith(b"[lxc monitor]")), None)
+        return next((p for p in self._survivors() if command_line(p).startswith(b"[lxc monitor]")), None)
 
 
 def _sealed(binary: Path) -> int:
@@ -219,14 +219,6 @@ def _raise_inotify_limit() -> None:
 def _kill(pid: int, sign: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sign)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in _read(Path(f"/proc/{pid}/task/{pid}/children")).split()]
-
-
-def _cmdline(pid: int) -> bytes:
-    return _read(Path(f"/proc/{pid}/cmdline"))
 
 
 def _read(path: Path) -> bytes:

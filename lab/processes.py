@@ -17,6 +17,7 @@ from lab.errors import LabError
 from lab.waiting import NotObservedError, eventually
 
 _FOLDER = "processes"
+PROC = Path("/proc")
 
 
 class Process:
@@ -115,12 +116,31 @@ def began(pid: int) -> str:
     return fields[19].decode() if fields and fields[0] != b"Z" else ""
 
 
+def numbers() -> list[int]:
+    """Return the ids of all processes of this machine."""
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+
+
+def command_line(pid: int) -> bytes:
+    """Return the words that process ``pid`` was started with, a zero byte after each; empty where it is gone."""
+    return _read(PROC / f"{pid}/cmdline")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that process ``pid`` has started."""
+    return [int(child) for child in _read(PROC / f"{pid}/task/{pid}/children").split()]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def _stat(pid: int) -> list[bytes]:
     """Return what the kernel says of process ``pid``, from its state on; nothing where there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return []
+    return _read(PROC / f"{pid}/stat").rpartition(b")")[2].split()
 
 
 def run_tool(argv: Sequence[str], given: str = "", timeout: float = 120) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import namespaces
+from lab import namespaces, processes
 from lab.errors import LabError
 from lab.namespaces import Namespaces
 from lab.processes import began
@@ -119,11 +119,14 @@ def process(proc: Path, pid: int, cmdline: str, *children: int) -> Path:
 @pytest.fixture
 def proc(tmp_path, monkeypatch) -> Path:
     """What the kernel says of processes: a monitor, 70, and its container's first process, which is ours."""
-    monkeypatch.setattr(namespaces, "PROC", tmp_path)
+    for module in (namespaces, processes):
+        monkeypatch.setattr(module, "PROC", tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     me = os.getpid()
     process(tmp_path, 70, "[lxc monitor] /x/containers clusterproof_cp-1-m1\0\0", me)
+    stat = Path(f"/proc/{me}/stat").read_bytes()
     container = process(tmp_path, me, "/sbin/init\0")
+    (container / "stat").write_bytes(stat)
     (container / "status").write_text("Name:\tinit\nCapBnd:\t00000000000000fc\n")
     (container / "cgroup").write_text("5:devices:/\n0::/lxc.payload.cp-1-m1/init.scope\n")
     (tmp_path / "self").mkdir()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import private
+from lab import private, processes
 from lab.errors import LabError
 from lab.private import PrivateServer
 from lab.waiting import eventually
@@ -257,7 +257,7 @@ def test_a_new_daemon_joins_the_mounts_of_surviving_members(server, incusd, byst
 )
 def test_processes_of_others_are_left_alone(server, bystander, name, argument):
     other = bystander(name, "-c", "echo; read line", argument.format(folder=server.folder))
-    eventually(lambda: name.encode() in private._cmdline(other.pid), within=10, every=0.01)
+    eventually(lambda: name.encode() in processes.command_line(other.pid), within=10, every=0.01)
     assert not server.running()
     server.stop()
     assert other.poll() is None
