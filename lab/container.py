@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from lab import namespaces, preseeds
 from lab.api import ApiError
@@ -16,11 +16,15 @@ from lab.instance import Instance
 from lab.machine import BOOTED, PATIENCE, PORT, CommandTimeoutError, Result, check_limit, limited
 
 BOOT = 60.0
+# For a file of any size.
+FILE = 60.0
 # How a server says that a command was not begun; it happens now and then, on a busy host.
 NOT_ENTERED = "Failed to retrieve PID of executing child process"
 
 # What is given on standard input may be a join token: nothing of it stays behind.
 WITH_STDIN = 'exec 3<"$1"; rm "$1"; shift; exec "$@" <&3 3<&-'
+
+T = TypeVar("T")
 
 _stdin_numbers = itertools.count(1)
 
@@ -85,15 +89,22 @@ class Container(Instance):
         The time limit is kept by timeout(1) inside, so that nothing goes on running afterwards.
         """
         began = time.monotonic()
-        inside = self._inside
-        if inside and inside.alive():
-            result = self._run(inside, argv, timeout, stdin)
+        if inside := self._entered():
+            command = limited(argv, timeout)
+            result = self._enter(
+                "run a command in", lambda: inside.run(command, timeout=timeout + PATIENCE, stdin=stdin)
+            )
         else:
             result = self._ask(argv, timeout, stdin)
         return check_limit(self.name, argv, result, time.monotonic() - began, timeout)
 
     def read(self, path: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError."""
+        if inside := self._entered():
+            content = self._enter(f"read {path} of", lambda: inside.read(path, timeout=FILE))
+            if content is None:
+                raise FileNotFoundError(f"{self.name} has no file {path}")
+            return content
         try:
             return self.host.api.raw(f"instances/{self.name}/files", path=path)
         except ApiError as error:
@@ -103,6 +114,9 @@ class Container(Instance):
 
     def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file, owned by root."""
+        if inside := self._entered():
+            self._enter(f"write {path} of", lambda: inside.write(path, content, mode, timeout=FILE))
+            return
         headers = {
             f"X-{product}-{key}": value
             for product in ("Incus", "LXD")
@@ -146,14 +160,16 @@ class Container(Instance):
         self._inside = None
         super()._state(action, force=force, timeout=timeout)
 
-    def _run(
-        self, inside: namespaces.Namespaces, argv: list[str], timeout: float, stdin: bytes | None
-    ) -> Result:
-        """Run ``argv`` without the host's help."""
+    def _entered(self) -> namespaces.Namespaces | None:
+        """Return how the container is entered without the host's help, while that goes."""
+        return self._inside if self._inside and self._inside.alive() else None
+
+    def _enter(self, doing: str, call: Callable[[], T]) -> T:
+        """Return what ``call`` returns from inside; where it cannot be made is the lab's fault."""
         try:
-            return inside.run(limited(argv, timeout), timeout=timeout + PATIENCE, stdin=stdin)
+            return call()
         except (LabError, OSError) as error:
-            raise LabError(f"cannot run a command in member {self.name}: {error}") from error
+            raise LabError(f"cannot {doing} member {self.name}: {error}") from error
 
     def _ask(self, argv: list[str], timeout: float, stdin: bytes | None) -> Result:
         """Let the host run ``argv``."""

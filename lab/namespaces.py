@@ -8,6 +8,7 @@ the same control group, so that it is frozen and killed with the member, and the
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -70,6 +71,27 @@ class Namespaces:
         Raises LabError where the container cannot be entered, or the command goes on after ``timeout`` seconds,
         OSError where this machine has no room for what it says.
         """
+        rc, said, complained = self._run(argv, timeout, stdin)
+        return Result(rc, said.decode(errors="replace"), complained.decode(errors="replace"))
+
+    def read(self, path: str, *, timeout: float) -> bytes | None:
+        """Return the content of file ``path`` inside, None where there is none. Raises what ``run`` raises."""
+        rc, content, complained = self._run(["cat", "--", path], timeout, None)
+        if rc == 0:
+            return content
+        reason = complained.decode(errors="replace").strip()
+        if reason.endswith(os.strerror(errno.ENOENT)):
+            return None
+        raise LabError(reason)
+
+    def write(self, path: str, content: bytes, mode: int, *, timeout: float) -> None:
+        """Write the file ``path`` inside, owned by root. Raises what ``run`` raises."""
+        argv = ["sh", "-c", 'umask 077; cat >"$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}"]
+        rc, _, complained = self._run(argv, timeout, content)
+        if rc:
+            raise LabError(complained.decode(errors="replace").strip())
+
+    def _run(self, argv: list[str], timeout: float, stdin: bytes | None) -> tuple[int, bytes, bytes]:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             given.write(stdin or b"")
             given.seek(0)
@@ -88,14 +110,12 @@ class Namespaces:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            said = []
             for file in (out, err):
                 file.seek(0)
-                said.append(file.read().decode(errors="replace"))
-        result = Result(process.returncode, *said)
-        if not result.ok and result.stderr.startswith(f"{TOOL}: "):
-            raise LabError(result.stderr.strip())
-        return result
+            said, complained = out.read(), err.read()
+        if process.returncode and complained.startswith(f"{TOOL}: ".encode()):
+            raise LabError(complained.decode(errors="replace").strip())
+        return process.returncode, said, complained
 
 
 def of(container: str) -> Namespaces | None:

@@ -193,6 +193,7 @@ class FakeNamespaces:
         self.up = True
         self.commands: list = []
         self.answer: Result | Exception = Result(0, "inside\n", "")
+        self.files: dict[str, tuple[bytes, int]] = {}
 
     def alive(self) -> bool:
         return self.up
@@ -202,6 +203,18 @@ class FakeNamespaces:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    def read(self, path, *, timeout) -> bytes | None:
+        assert timeout
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.files[path][0] if path in self.files else None
+
+    def write(self, path, content, mode, *, timeout) -> None:
+        assert timeout
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        self.files[path] = content, mode
 
 
 @pytest.fixture
@@ -238,11 +251,34 @@ def test_one_that_does_not_run_any_more_is_not_entered(container, inside, server
     assert server.asked("POST instances/cp-r1-m1/exec")
 
 
-@pytest.mark.parametrize("error", [LabError("nsenter: no"), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        LabError("nsenter: no"),
+        OSError(28, "No space left on device"),
+        FileNotFoundError(2, "No usable temporary directory found"),
+    ],
+)
 def test_one_that_cannot_be_entered_is_the_lab_s_fault(container, inside, error):
     inside.answer = error
-    with pytest.raises(LabError, match=r"^cannot run a command in member cp-r1-m1: .*(nsenter|No space)"):
+    with pytest.raises(LabError, match=r"^cannot run a command in member cp-r1-m1: .*(nsenter|No )"):
         container.execute(["true"], timeout=5)
+
+
+    with pytest.raises(LabError, match=r"^cannot read /x of member cp-r1-m1: .*(nsenter|No )"):
+        container.read("/x")
+    with pytest.raises(LabError, match=r"^cannot write /x of member cp-r1-m1: .*(nsenter|No )"):
+        container.write("/x", b"")
+
+
+def test_files_of_a_container_on_this_machine(container, inside, server):
+    container.write("/etc/x", b"\x00\xff", 0o755)
+    assert inside.files == {"/etc/x": (b"\x00\xff", 0o755)}
+    assert container.read("/etc/x") == b"\x00\xff"
+    with pytest.raises(FileNotFoundError, match=r"^cp-r1-m1 has no file /etc/y$"):
+        container.read("/etc/y")
+    assert not server.asked("POST instances/cp-r1-m1/files")
+    assert not server.asked("GET instances/cp-r1-m1/files")
 
 
 def test_a_limit_that_ended_a_command_inside(container, inside):

@@ -63,6 +63,24 @@ def test_output_that_is_no_text(inside):
 
 
 @root
+def test_files_are_written_and_read_as_they_are(inside, tmp_path):
+    file = tmp_path / "a b"
+    for content, mode in ((b"\x00\xff\n", 0o755), (b"", 0o600)):
+        inside.write(str(file), content, mode, timeout=30)
+        assert file.read_bytes() == inside.read(str(file), timeout=30) == content
+        assert file.stat().st_mode & 0o777 == mode
+
+
+@root
+def test_files_that_cannot_be_had(inside, tmp_path):
+    assert inside.read(str(tmp_path / "none"), timeout=30) is None
+    with pytest.raises(LabError, match="Is a directory"):
+        inside.read(str(tmp_path), timeout=30)
+    with pytest.raises(LabError, match="nonexistent"):
+        inside.write("/nonexistent/x", b"", 0o644, timeout=30)
+
+
+@root
 def test_what_the_command_leaves_running_does_not_hold_the_caller(inside):
     assert inside.run(["sh", "-c", "sleep 100 & echo started"], timeout=30).stdout == "started\n"
 
