@@ -80,7 +80,8 @@ def test_the_member_is_told_what_its_product_is(tmp_path):
     one.machine.image = image(LXD_502)
     evidence.collect(cluster(one), tmp_path)
     (command,) = one.machine.commands
-    for part in ("PRODUCT=lxd", "CLIENT=lxc", "ADMIN=lxd", "SERVICE=lxd.service", "STATE_DIR=/var/lib/lxd"):
+    socket = "API=/var/lib/lxd/unix.socket"
+    for part in ("ADMIN=lxd", socket, "SERVICE=lxd.service", "STATE_DIR=/var/lib/lxd"):
         assert part in command
     assert one.machine.modes[f"{INSIDE}.sh"] == 0o755
 
@@ -168,6 +169,23 @@ def test_an_entry_does_not_overwrite_the_cell_s_own_files(tmp_path):
     assert (tmp_path / "transcript.jsonl").read_text() == "{}"
 
 
+ANSWERS = {
+    "an-answer": (b'{"type":"sync","metadata":[{"server_name":"m1"}]}', '[\n {\n  "server_name": "m1"\n }\n]'),
+    "no-answer": (b"curl: (7) could not connect", "curl: (7) could not connect"),
+    "no-envelope": (b'[{"a":1}]', '[{"a":1}]'),
+    "cut-off": (b'{"metadata":[{"a"', '{"metadata":[{"a"'),
+    "nothing": (b"", ""),
+    "no-text": (b'{"metadata":"\xff"}', '{"metadata":"\ufffd"}'),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers_of_the_product_are_made_legible(tmp_path, name):
+    said, kept = ANSWERS[name]
+    evidence.collect(cluster(member("m1", archive(entry("members.json", said)))), tmp_path)
+    assert files(tmp_path) == {"m1/members.json": kept}
+
+
 def test_logs_of_earlier_machines_are_kept(tmp_path):
     past = {"m1": ["first\n", "second\n"]}
     evidence.collect(cluster(member("m1", archive()), past_logs=past), tmp_path)
@@ -201,9 +219,8 @@ def test_the_script_keeps_what_it_can_get(tmp_path):
         ["sh", str(Path(evidence.__file__).parent / "collect.sh"), str(tmp_path / "out")],
         env={
             "PATH": f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "PRODUCT": "incus",
-            "CLIENT": "incus",
             "ADMIN": "incus admin",
+            "API": str(tmp_path / "unix.socket"),
             "STATE_DIR": str(tmp_path),
             "LOG_DIR": str(tmp_path / "log"),
             "SERVICE": "incus.service",
@@ -218,6 +235,7 @@ def test_the_script_keeps_what_it_can_get(tmp_path):
     assert found["daemon-incusd.log"] == "t=1 lvl=info msg=started\n"
     assert "cannot" in found["journal.log"]
     assert "[ended with 3: journalctl" in found["journal.log"]
+    assert "curl" in found["server.json"]
     assert "global.sql" not in found
     with tarfile.open(tmp_path / "out.tar") as packed:
         assert "./daemon-incusd.log" in packed.getnames()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -39,9 +40,8 @@ def _collect(member: Member, folder: Path) -> None:
         _write(folder / "console.log", console.encode())
     facts = member.facts
     environment = {
-        "PRODUCT": facts.name,
-        "CLIENT": facts.client,
         "ADMIN": " ".join(facts.admin),
+        "API": facts.socket,
         "STATE_DIR": facts.state_dir,
         "LOG_DIR": facts.log_dir,
         "SERVICE": facts.units.service,
@@ -59,9 +59,17 @@ def _collect(member: Member, folder: Path) -> None:
                 content = archive.extractfile(entry) if entry.isfile() else None
                 name = PurePosixPath(entry.name).name
                 if content is not None and name not in ("", ".", ".."):
-                    _write(folder / name[-200:], content.read())
+                    _write(folder / name[-200:], _legible(name, content.read()))
     except (LabError, CommandError, CommandTimeoutError, OSError, tarfile.TarError) as error:
         _write(folder / "not-collected.txt", f"{type(error).__name__}: {error}\n".encode())
+
+
+def _legible(name: str, content: bytes) -> bytes:
+    """Return what a file holds; what the product's API has answered without its envelope, and indented."""
+    if name.endswith(".json"):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return json.dumps(json.loads(content)["metadata"], indent=1).encode()
+    return content
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What is kept of a member, each in a file of its own below $1. Every command has a time limit: the
 # daemon may be hung, which is then part of the evidence.
-# In the environment: PRODUCT CLIENT ADMIN STATE_DIR LOG_DIR SERVICE SOCKET
+# In the environment: ADMIN API STATE_DIR LOG_DIR SERVICE SOCKET
 out=$1
 mkdir -p "$out"
 keep() {
@@ -20,11 +20,14 @@ keep local.sql sqlite3 -readonly "$STATE_DIR/database/local.db" .dump
 for log in "$LOG_DIR"/*.log; do
     [ -f "$log" ] && tail -c 20000000 "$log" > "$out/daemon-$(basename "$log")"
 done
+ask() {
+    curl --silent --show-error --fail --unix-socket "$API" --max-time "$1" "http://daemon/1.0$2"
+}
 # The daemon itself is asked last, and only where it answers.
-if timeout 5 "$CLIENT" query /1.0 > "$out/server.json" 2>&1; then
-    keep members.json "$CLIENT" query '/1.0/cluster/members?recursion=1'
-    keep instances.json "$CLIENT" query '/1.0/instances?recursion=1&all-projects=true'
-    keep warnings.json "$CLIENT" query '/1.0/warnings?recursion=1'
+if ask 5 '' > "$out/server.json" 2>&1; then
+    ask 8 '/cluster/members?recursion=1' > "$out/members.json" 2>&1
+    ask 8 '/instances?recursion=1&all-projects=true' > "$out/instances.json" 2>&1
+    ask 8 '/warnings?recursion=1' > "$out/warnings.json" 2>&1
     # shellcheck disable=SC2086 # two words, or one
     keep global.sql $ADMIN sql global .dump
 fi
