@@ -19,7 +19,7 @@ from fixtures.soak import Night
 pytestmark = pytest.mark.documents("lxd-14791")
 
 EXPIRY = "main.expireLogsTask"
-PERIOD = 5  # seconds, instead of a day
+PERIOD = 2  # seconds, instead of a day
 # Folders of unknown instances are removed after 24 hours, log files of known ones after 48.
 AGE = "36 hours ago"
 UNKNOWN = "zz-of-no-instance"
@@ -104,7 +104,7 @@ def wait_for_expiry(member: Member, name: str = UNKNOWN) -> None:
     unknown = leave_unknown_folder(member, name=name)
     eventually(
         lambda: not member.run(["test", "-e", unknown]).ok,
-        within=6 * PERIOD,
+        within=15 * PERIOD,
         what=f"the log expiry removes {unknown}",
     )
 
