@@ -14,7 +14,7 @@ from pathlib import Path
 from lab import state
 from lab.api import Api, ApiError
 from lab.errors import LabError
-from lab.processes import began, children, command_line, numbers
+from lab.processes import began, children, command_line, numbers, tail
 from lab.transcript import Transcript
 from lab.waiting import NotObservedError, eventually
 
@@ -104,7 +104,10 @@ class PrivateServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)
-        sealed = _sealed(binary)
+        try:
+            sealed = _sealed(binary)
+        except OSError as error:
+            raise LabError(f"{binary} cannot be copied into memory: {error.strerror}") from error
         daemon = (
             f"export INCUS_EXEC_PATH=/proc/$$/fd/{sealed}; "
             f'exec "{binary}" --group root --logfile "{self.log}"'
@@ -137,10 +140,10 @@ class PrivateServer:
                 lambda: process.poll() is not None or self.answers(), within=60, what="incusd answers"
             )
         except NotObservedError as error:
-            raise LabError(f"{binary} does not answer after 60 s: {_tail(self.log)}") from error
+            raise LabError(f"{binary} does not answer after 60 s: {tail(self.log)}") from error
         if process.poll() is not None:
             raise LabError(
-                f"{binary} ended at once with {process.returncode}: {_tail(output) or _tail(self.log)}"
+                f"{binary} ended at once with {process.returncode}: {tail(output) or tail(self.log)}"
             )
 
     def _daemon_pid(self) -> int | None:
@@ -219,14 +222,3 @@ def _raise_inotify_limit() -> None:
 def _kill(pid: int, sign: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sign)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _tail(path: Path, lines: int = 3) -> str:
-    return " | ".join(_read(path).decode(errors="replace").strip().splitlines()[-lines:])

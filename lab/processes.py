@@ -89,11 +89,7 @@ class Process:
 
     def tail(self, lines: int = 3) -> str:
         """Return the last words of the process, on one line."""
-        try:
-            said = self.log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return " | ".join(said[-lines:])
+        return tail(self.log, lines)
 
 
 def of_run(run: Path) -> list[Process]:
@@ -129,6 +125,11 @@ def command_line(pid: int) -> bytes:
 def children(pid: int) -> list[int]:
     """Return the processes that process ``pid`` has started."""
     return [int(child) for child in _read(PROC / f"{pid}/task/{pid}/children").split()]
+
+
+def tail(log: Path, lines: int = 3) -> str:
+    """Return the last lines of a file as one; nothing where there is none."""
+    return " | ".join(_read(log).decode(errors="replace").strip().splitlines()[-lines:])
 
 
 def _read(path: Path) -> bytes:

@@ -5,6 +5,7 @@ A script stands in for incusd, and nothing is mounted: tests need no root.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -177,6 +178,18 @@ def test_the_daemon_starts_itself_anew_from_a_sealed_copy(server, incusd):
         assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == private.SEALS
     with pytest.raises(PermissionError), copy.open("r+b") as file:
         file.write(b"#")
+
+
+def test_no_memory_for_the_copy(server, incusd, monkeypatch):
+    binary = incusd()
+
+    def refuse(*_):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("os.memfd_create", refuse)
+    with pytest.raises(LabError, match=f"^{binary} cannot be copied into memory: Cannot allocate memory$"):
+        server.ensure()
+    assert not server.running()
 
 
 def test_a_killed_daemon_is_started_again(server, incusd):
