@@ -22,7 +22,8 @@ HEARTBEAT_LOST = 60  # seconds; the offline threshold is 20 by default
 def restart_all_with_one_more_extension(cluster: Cluster) -> None:
     """All members as after an upgrade to a build with one more API extension.
 
-    Members wait for each other when their numbers differ, so all are stopped before any starts.
+    Members wait for each other when their numbers differ, so all are stopped before any starts. The cluster
+    cannot be formed like this to begin with: asked for /1.0, Incus 6.0.4 to 7.5.1 then close the connection.
     """
     for member in cluster.members:
         member.daemon.set_environment(**{member.facts.bump_variable: "1"})
