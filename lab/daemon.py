@@ -53,8 +53,11 @@ class Daemon:
 
     def start(self) -> None:
         """Start socket and service without waiting for either."""
+        # How often it was started before is the scenario's affair, and not for systemd to limit.
         self._member.run(
-            ["systemctl", "start", "--no-block", self._socket, self._service], check=True
+            f"systemctl reset-failed {self._socket} {self._service} 2>/dev/null; "
+            f"systemctl start --no-block {self._socket} {self._service}",
+            check=True,
         )
 
     def stop(self) -> None:
