@@ -27,6 +27,7 @@ from lab.api import Api, ApiError, HostApiError
 from lab.errors import LabError, UsageError
 from lab.private import PrivateServer, daemon_binary
 from lab.transcript import Transcript
+from lab.waiting import NotObservedError, eventually
 
 PROJECT = "clusterproof"
 POOL = "clusterproof"
@@ -52,6 +53,9 @@ MOUNT_OPTIONS = "user_subvol_rm_allowed,noatime,nobarrier"
 SUBNET_PREFIX = 20
 # Bytes below which a member's disk counts as full.
 ROOM = 256 << 20
+# How a server says that an instance it is to delete is not stopped, and for how many seconds that is tried.
+RUNNING = "Instance is running"
+STOPPED = 10.0
 
 
 @dataclass(frozen=True)
@@ -364,15 +368,26 @@ class Host:
 
     def delete_instance(self, name: str) -> None:
         """Stop and delete an instance; it may be gone already. Raises LabError."""
-        try:
+
+        def deleted() -> bool:
             with contextlib.suppress(ApiError):
                 self.api.put(
                     f"instances/{name}/state", {"action": "stop", "force": True, "timeout": 20}, timeout=30
                 )
-            self.api.delete(f"instances/{name}", timeout=60)
-        except ApiError as error:
-            if error.status != 404:  # noqa: PLR2004
-                raise LabError(f"cannot delete instance {name}: {error}") from error
+            try:
+                self.api.delete(f"instances/{name}", timeout=60)
+            except ApiError as error:
+                # Now and then a server takes an instance for stopped when it is to stop it, and then not.
+                if RUNNING in str(error):
+                    return False
+                if error.status != 404:  # noqa: PLR2004
+                    raise LabError(f"cannot delete instance {name}: {error}") from error
+            return True
+
+        try:
+            eventually(deleted, within=STOPPED)
+        except NotObservedError as error:
+            raise LabError(f"cannot delete instance {name}: it still runs after {STOPPED:g} s") from error
 
     def delete_volume(self, name: str) -> None:
         """Delete a custom volume of the lab's pool; it may be gone already. Raises LabError."""

@@ -404,6 +404,29 @@ def test_running_instances_are_stopped_first(prepared, server):
     assert server.instances["clusterproof"] == {}
 
 
+class Once(dict):
+    """What a server says to a call, the first time."""
+
+    def get(self, line, default=None):
+        return self.pop(line, default)
+
+
+def test_one_that_is_taken_for_stopped_is_stopped_again(prepared, server):
+    server.add_instance("c1")
+    server.say = Once({"PUT instances/c1/state": Refusal(400, "The instance is already stopped")})
+    prepared.delete_instance("c1")
+    assert server.instances["clusterproof"] == {}
+    assert len(server.asked("PUT instances/c1/state")) == 2
+
+
+def test_one_that_cannot_be_stopped_is_the_lab_s_fault(prepared, server, monkeypatch):
+    monkeypatch.setattr("lab.host.STOPPED", 0.2)
+    server.add_instance("c1")
+    server.say["PUT instances/c1/state"] = Refusal(400, "busy")
+    with pytest.raises(LabError, match=r"^cannot delete instance c1: it still runs after 0\.2 s$"):
+        prepared.delete_instance("c1")
+
+
 def test_what_cannot_be_deleted_is_the_lab_s_fault(prepared, server):
     server.say["DELETE instances/c1"] = Refusal(500, "device busy")
     server.say["DELETE storage-pools/clusterproof/volumes/custom/v1"] = Refusal(400, "in use")
