@@ -1,16 +1,3 @@
-"""pytest's way into clusterproof: the plugins are in fixtures/."""
+"""pytest's way into clusterproof in a checkout; an installed one has its entry point."""
 
-pytest_plugins = [
-    "fixtures.options",
-    "fixtures.identity",
-    "fixtures.selection",
-    "fixtures.substrates",
-    "fixtures.cells",
-    "fixtures.faults",
-    "fixtures.soak",
-    "fixtures.clusters",
-    "fixtures.ceph",
-    "fixtures.own",
-    "fixtures.plan",
-    "fixtures.session",
-]
+pytest_plugins = ["clusterproof.fixtures.plugin"]

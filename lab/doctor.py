@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import acceleration, bake, catalogue, host, state, vm, vm_instance
-from lab.api import Api, ApiError
-from lab.capabilities import CAPABILITIES, Capability, missing
-from lab.errors import LabError
-from lab.private import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
-from lab.rootfs import TOOLS
-from lab.transcript import Transcript
+from clusterproof.lab.baking import bake
+from clusterproof.lab.builds import catalogue
+from clusterproof.lab.core import runs
+from clusterproof.lab.core.api import Api, ApiError
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.host import host
+from clusterproof.lab.host.capabilities import CAPABILITIES, Capability, missing
+from clusterproof.lab.host.private_server import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
+from clusterproof.lab.images.rootfs import TOOLS
+from clusterproof.lab.substrates import acceleration, qemu_vm, server_vm
 
 BOOTSTRAP = "sudo lab/bootstrap"
 CHECKOUT = Path(__file__).parent.parent
@@ -61,7 +65,7 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield Finding(
         "images",
         "all builds are baked" if not unbaked else f"not baked yet: {', '.join(unbaked)}",
-        remedy="python -m lab bake" if unbaked else "",
+        remedy="clusterproof bake" if unbaked else "",
     )
     yield _disk()
     yield _memory()
@@ -71,20 +75,20 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield machines
     for name, capability in sorted(CAPABILITIES.items()):
         yield _capability(name, capability, machines)
-    kept = [run.id for run in state.Run.known() if run.kept]
-    dead = [run.id for run in state.Run.known() if not run.alive()]
+    kept = [run.id for run in runs.Run.known() if run.kept]
+    dead = [run.id for run in runs.Run.known() if not run.alive()]
     yield Finding(
-        "clusters left by up", ", ".join(kept) or "none", remedy="python -m lab down --all" if kept else ""
+        "clusters left by up", ", ".join(kept) or "none", remedy="clusterproof down --all" if kept else ""
     )
     yield Finding(
-        "dead runs", ", ".join(dead) or "none", remedy="python -m lab sweep" if dead else ""
+        "dead runs", ", ".join(dead) or "none", remedy="clusterproof sweep" if dead else ""
     )
 
 
 def _machines() -> Finding:
     """Look whether members can be virtual machines, and how fast they would be."""
     subject = "virtual machines"
-    if reason := vm.why_not():
+    if reason := qemu_vm.why_not():
         return Finding(subject, reason, ok=False, remedy=f"{BOOTSTRAP} --vm")
     how = {
         "kvm": "with KVM",
@@ -160,11 +164,11 @@ def _facts(where: host.Where) -> dict[str, Any]:
 
 def _carries(facts: dict[str, Any]) -> str:
     """Say whether the host with these facts makes members that are virtual machines."""
-    return "" if vm_instance.cannot(facts) else "; it makes virtual machines itself"
+    return "" if server_vm.cannot(facts) else "; it makes virtual machines itself"
 
 
 def _disk() -> Finding:
-    place = state.folder()
+    place = runs.folder()
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
     return Finding(

@@ -1,1 +1,1 @@
-"""From observations to verdicts, results, history, matrix and gate. Knows nothing of the lab."""
+"""What results mean, judged and shown. Knows nothing of the lab."""

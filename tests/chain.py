@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reports.ledger import load_ledger
-from reports.publish import publish_site
+from clusterproof.reports.results.ledger import load_ledger
+from clusterproof.reports.site.publish import publish_site
 from tests.fakes import INCUS_604, FakeCheckout, FakeMachine, FakeServer, bake_beforehand, stay_alone
 from tests.pages import HOSTILE
 
@@ -83,7 +83,7 @@ def hostile_site(pytester, monkeypatch, tmp_path, size: int) -> Iterator[Path]:
     with FakeServer() as server:
         stay_alone(monkeypatch, tmp_path / "lab")
         monkeypatch.setenv("LAB_HOST", str(server.socket))
-        monkeypatch.setattr("lab.container.Container", machine)
+        monkeypatch.setattr("clusterproof.lab.substrates.container.Container", machine)
         bake_beforehand(INCUS_604, schema=73)
         checkout = FakeCheckout(pytester, monkeypatch)
         checkout.ledger()

@@ -27,16 +27,18 @@ from uuid import uuid4
 
 from requests_toolbelt import MultipartDecoder
 
-from lab import catalogue, mirror, rootfs, state
-from lab import host as hosts
-from lab.catalogue import CatalogueBuild
-from lab.errors import LabError
-from lab.host import Host, Where
-from lab.image import Image
-from lab.machine import PORT, CommandTimeoutError, Result
-from lab.mirror import Mirror
-from lab.state import Run
-from lab.transcript import Transcript
+from clusterproof.lab.builds import apt_mirror, catalogue
+from clusterproof.lab.builds.apt_mirror import Mirror
+from clusterproof.lab.builds.catalogue import CatalogueBuild
+from clusterproof.lab.core import runs
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.runs import Run
+from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.host import host as hosts
+from clusterproof.lab.host.host import Host, Where
+from clusterproof.lab.images import rootfs
+from clusterproof.lab.images.image import Image
+from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Result
 
 CATALOGUE = catalogue.load()
 INCUS_604 = CATALOGUE.get("incus@6.0.4")
@@ -609,7 +611,7 @@ def image(entry: CatalogueBuild = INCUS_702, schema: int = 77, extensions: int =
 
 def bake_beforehand(entry: CatalogueBuild, *, schema: int = 77, truth: bool = True) -> Path:
     """Put an image of ``entry`` into the lab's folder, as a whole bake leaves it; return its folder."""
-    folder = state.folder() / "images" / rootfs.digest(entry)
+    folder = runs.folder() / "images" / rootfs.digest(entry)
     folder.mkdir(parents=True)
     (folder / "rootfs.squashfs").write_bytes(f"rootfs of {entry.name}".encode())
     (folder / "metadata.tar").write_bytes(b"metadata")
@@ -643,7 +645,7 @@ def bake_with_stand_ins(place: Path, monkeypatch) -> Path:
     monkeypatch.setattr(rootfs, "TOOLS", {})
     monkeypatch.setattr(rootfs, "SPACE", 1)
     monkeypatch.setattr(rootfs.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
+    monkeypatch.setattr(apt_mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
     return folder
 
 
@@ -736,10 +738,10 @@ class FakeCheckout:
         # What this project uses of what is installed; the rest only takes time.
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.setenv("PYTEST_ADDOPTS", "-p allure_pytest.plugin -p pytest_timeout -p xdist.plugin")
-        for module in ("fixtures.options", "fixtures.identity", "fixtures.selection", "fixtures.session"):
-            monkeypatch.setattr(f"{module}.ROOT", self.root)
-        for module in ("fixtures.options", "fixtures.selection"):
-            monkeypatch.setattr(f"{module}.SUITES", self.root / "suites")
+        for module in ("options", "selection", "controller"):
+            monkeypatch.setattr(f"clusterproof.fixtures.{module}.ROOT", self.root)
+        for module in ("options", "selection"):
+            monkeypatch.setattr(f"clusterproof.fixtures.{module}.SUITES", self.root / "suites")
         (self.root / "conftest.py").write_text(CONFTEST)
         (self.root / "pyproject.toml").write_text(SETTINGS)
         (self.root / "suites").mkdir()

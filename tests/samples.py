@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from builds import Build, Expectation
-from reports.ledger import Issue, load_ledger
-from reports.results import Cell, Phases, append
-from reports.verdicts import Observation, expect, judge
+from clusterproof.builds import Build, Expectation
+from clusterproof.reports.results.ledger import Issue, load_ledger
+from clusterproof.reports.results.results import Cell, Phases, append
+from clusterproof.reports.results.verdicts import Observation, expect, judge
 
 START = datetime(2026, 3, 2, 21, 4, tzinfo=UTC)
 
@@ -122,6 +122,13 @@ ISSUES = {
     "upgrade/test_rolling": ROLLING,
     "evacuation/test_restore": RESTORE,
 }
+
+
+def stand_in_checkout(root: Path, monkeypatch) -> None:
+    """Let ``root``, which becomes the working folder, be the checkout whose ledger commands read."""
+    write_ledger(root)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("clusterproof.reports.results.ledger.SUITES", root / "suites")
 
 
 def write_ledger(root: Path, issues: dict[str, str] = ISSUES) -> Path:

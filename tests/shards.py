@@ -1,10 +1,10 @@
 """Shards of a run as their runs leave them, for the tests of what is done with them."""
 
-from builds import Expectation
-from reports import plan as plans
-from reports.choice import Candidate
-from reports.plan import make_plan
-from reports.results import PLAN, Cell
+from clusterproof.builds import Expectation
+from clusterproof.reports.plan import plan as plans
+from clusterproof.reports.plan.plan import make_plan
+from clusterproof.reports.plan.priority import Candidate
+from clusterproof.reports.results.results import PLAN, Cell
 from tests.samples import write_run
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builds import Bound, Build, Expectation, Range, is_before, parse_version, upstream
+from clusterproof.builds import Bound, Build, Expectation, Range, is_before, parse_version, upstream
 
 numbers = st.integers(min_value=0, max_value=40)
 upstreams = st.builds(

@@ -16,10 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import catalogue
-from lab.catalogue import Catalogue
-from lab.errors import UsageError
-from reports.plan import Plan, PlannedBuild
+from clusterproof.lab.builds import catalogue
+from clusterproof.lab.builds.catalogue import Catalogue
+from clusterproof.lab.core.errors import UsageError
+from clusterproof.reports.plan.plan import Plan, PlannedBuild
 
 _CHANNEL = re.compile(r"(?P<product>[a-z]+)@(?P<track>[^/\s]+)/(?P<risk>[a-z]+)")
 _SHOWN = 5  # files that a message names
@@ -64,7 +64,7 @@ def resolve(*options: str) -> PlannedBuild:
     """Return the one build that ``options`` of a run choose. Raises UsageError."""
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.json"
-        command = [sys.executable, "-m", "pytest", "suites", "-q", f"--plan-json={plan}", *options]
+        command = [sys.executable, "-m", "clusterproof", "qualify", "-q", f"--plan-json={plan}", *options]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode or not plan.exists():
             said = " ".join(done.stdout.split()[-30:])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from reports.plan import Plan
+from clusterproof.reports.plan.plan import Plan
 
 
 def count(plan: Plan, minutes: float, most: int) -> int:

@@ -22,12 +22,12 @@ from typing import Any
 
 from github_cli import GhError, gh
 
-from reports.gate import Finding, Weight, gate
-from reports.ledger import Issue, LedgerError, load_ledger
-from reports.policy import PolicyError, load_policy
-from reports.results import FILENAME, Cell, read
-from reports.text import plain
-from reports.verdicts import Verdict
+from clusterproof.reports.decide.gate import Finding, Weight, gate
+from clusterproof.reports.decide.policy import PolicyError, load_policy
+from clusterproof.reports.results.ledger import Issue, LedgerError, load_ledger
+from clusterproof.reports.results.results import FILENAME, Cell, read
+from clusterproof.reports.results.sanitize import plain
+from clusterproof.reports.results.verdicts import Verdict
 
 LABEL = "clusterproof"
 ROOT = Path(__file__).parents[2]

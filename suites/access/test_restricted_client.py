@@ -10,8 +10,8 @@ together prove the bug. The same request of an unrestricted client must succeed.
 
 import pytest
 
-from fixtures import ApiError, Cluster, SymptomWatch
-from lab.api import Api
+from clusterproof.fixtures import ApiError, Cluster, SymptomWatch
+from clusterproof.lab.core.api import Api
 
 pytestmark = [pytest.mark.documents("lxd-11648"), pytest.mark.members(1)]
 

@@ -1,7 +1,7 @@
 """What listens at the address of a member that its cluster knows."""
 
-from fixtures import Member, eventually
-from lab.machine import PORT
+from clusterproof.fixtures import Member, eventually
+from clusterproof.lab.substrates.machine import PORT
 
 
 def listener(member: Member) -> str:

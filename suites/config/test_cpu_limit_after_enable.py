@@ -11,7 +11,7 @@ and the cpuset controller: without it no build applies the limit, and none says 
 
 import pytest
 
-from fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
+from clusterproof.fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("lxd-11899"), pytest.mark.members(1)]
 

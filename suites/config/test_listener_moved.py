@@ -10,9 +10,9 @@ this bug, and no daemon that is down.
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch
-from lab.machine import PORT
-from suites.config.listeners import check_listener, listener
+from clusterproof.fixtures import Cluster, Member, SymptomWatch
+from clusterproof.lab.substrates.machine import PORT
+from clusterproof.suites.config.listeners import check_listener, listener
 
 pytestmark = [pytest.mark.documents("incus-3722"), pytest.mark.members(1)]
 

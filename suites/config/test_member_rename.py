@@ -12,7 +12,7 @@ import json
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch
+from clusterproof.fixtures import Cluster, Member, SymptomWatch
 
 pytestmark = [pytest.mark.documents("lxd-11534"), pytest.mark.members(1)]
 

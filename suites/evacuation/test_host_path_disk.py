@@ -10,7 +10,7 @@ crash. With ``cluster.evacuate=stop`` no device is asked.
 
 import pytest
 
-from fixtures import TINY_IMAGE, ApiError, Cluster, Member, SymptomWatch
+from clusterproof.fixtures import TINY_IMAGE, ApiError, Cluster, Member, SymptomWatch
 
 pytestmark = [pytest.mark.documents("lxd-17764"), pytest.mark.members(1)]
 

@@ -10,7 +10,7 @@ is this failure. With the other member online the instance moves there.
 
 import pytest
 
-from fixtures import TINY_IMAGE, ApiError, Cluster, SymptomWatch
+from clusterproof.fixtures import TINY_IMAGE, ApiError, Cluster, SymptomWatch
 
 pytestmark = [pytest.mark.documents("incus-3767"), pytest.mark.members(2)]
 

@@ -10,7 +10,7 @@ is this failure. With ``cluster.evacuate=stop`` on the instance no other member 
 
 import pytest
 
-from fixtures import TINY_IMAGE, ApiError, Cluster, Member, SymptomWatch, eventually
+from clusterproof.fixtures import TINY_IMAGE, ApiError, Cluster, Member, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("incus-2986"), pytest.mark.members(1)]
 

@@ -13,7 +13,7 @@ and that the member is then still Evacuated, proves that this instance is what b
 
 import pytest
 
-from fixtures import TINY_IMAGE, ApiError, Cluster, Member, SymptomWatch, eventually
+from clusterproof.fixtures import TINY_IMAGE, ApiError, Cluster, Member, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("lxd-15218"), pytest.mark.members(1)]
 

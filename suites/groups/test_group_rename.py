@@ -10,7 +10,7 @@ after a rename proves the bug. A group that nothing uses must still be renamed.
 
 import pytest
 
-from fixtures import ApiError, Cluster, SymptomWatch
+from clusterproof.fixtures import ApiError, Cluster, SymptomWatch
 
 pytestmark = [pytest.mark.documents("incus-1147"), pytest.mark.members(1)]
 

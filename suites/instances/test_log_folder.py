@@ -13,8 +13,8 @@ one is the last. The soak (``--soak``) changes no binary and waits for the real 
 
 import pytest
 
-from fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
-from fixtures.soak import Night
+from clusterproof.fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
+from clusterproof.fixtures.soak import Night
 
 pytestmark = pytest.mark.documents("lxd-14791")
 

@@ -10,7 +10,7 @@ cluster that is in use.
 
 import pytest
 
-from fixtures import SymptomWatch, Tenant
+from clusterproof.fixtures import SymptomWatch, Tenant
 
 pytestmark = [pytest.mark.documents("placed-where-told"), pytest.mark.harmless]
 

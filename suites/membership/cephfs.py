@@ -1,7 +1,7 @@
 """A join of a cluster whose pool "data" is CephFS, in which another project keeps a file."""
 
-from fixtures import Cluster, Member
-from suites.membership.joining import join, mounted, seed
+from clusterproof.fixtures import Cluster, Member
+from clusterproof.suites.membership.joining import join, mounted, seed
 
 # The file system of the fixture ``ceph``.
 SOURCE = "lab"

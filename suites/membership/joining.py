@@ -7,7 +7,7 @@ loss would hurt is put there after the join and not before.
 
 import json
 
-from fixtures import Cluster, Member, SymptomWatch
+from clusterproof.fixtures import Cluster, Member, SymptomWatch
 
 SOURCE = "/srv/data"
 FILE = "precious"

@@ -13,9 +13,9 @@ or to let rm stay on one filesystem.
 
 import pytest
 
-from fixtures import Ceph, Cluster, Member, SymptomWatch
-from suites.membership import cephfs
-from suites.membership.joining import (
+from clusterproof.fixtures import Ceph, Cluster, Member, SymptomWatch
+from clusterproof.suites.membership import cephfs
+from clusterproof.suites.membership.joining import (
     check_clean_up,
     check_data_kept,
     check_joins,

@@ -11,8 +11,8 @@ then remove the state folder. The cluster replaces the pending member when the j
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch, eventually
-from suites.membership.joining import (
+from clusterproof.fixtures import Cluster, Member, SymptomWatch, eventually
+from clusterproof.suites.membership.joining import (
     check_clean_up,
     check_nothing_mounted,
     make_cluster,

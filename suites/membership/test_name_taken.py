@@ -11,8 +11,8 @@ import json
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch
-from suites.membership.joining import (
+from clusterproof.fixtures import Cluster, Member, SymptomWatch
+from clusterproof.suites.membership.joining import (
     PORT,
     SOURCE,
     check_nothing_mounted,

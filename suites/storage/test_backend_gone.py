@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fixtures import (
+from clusterproof.fixtures import (
     TINY_IMAGE,
     ApiError,
     Ceph,

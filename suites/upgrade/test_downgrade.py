@@ -11,8 +11,8 @@ log of the member says that its version is behind proves that it is this refusal
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch, eventually
-from lab.image import Image
+from clusterproof.fixtures import Cluster, Member, SymptomWatch, eventually
+from clusterproof.lab.images.image import Image
 
 pytestmark = pytest.mark.documents("lxd-15313")
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fixtures import Cluster, Member, SymptomWatch, eventually
+from clusterproof.fixtures import Cluster, Member, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("incus-patch-locked"), pytest.mark.members(2)]
 

@@ -14,8 +14,8 @@ from collections import Counter
 
 import pytest
 
-from fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
-from lab.image import Image
+from clusterproof.fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
+from clusterproof.lab.images.image import Image
 
 pytestmark = [pytest.mark.documents("rolling-upgrade"), pytest.mark.upgrade]
 

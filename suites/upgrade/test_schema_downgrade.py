@@ -7,8 +7,8 @@ is whole again once the member runs the newer build.
 
 import pytest
 
-from fixtures import Cluster, SymptomWatch, eventually
-from lab.image import Image
+from clusterproof.fixtures import Cluster, SymptomWatch, eventually
+from clusterproof.lab.images.image import Image
 
 pytestmark = [pytest.mark.documents("schema-downgrade"), pytest.mark.downgrade]
 

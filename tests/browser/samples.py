@@ -10,10 +10,10 @@ from typing import NamedTuple
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from reports.address import cell_page
-from reports.publish import publish, publish_site
-from reports.results import Cell
-from reports.verdicts import Observation
+from clusterproof.reports.matrix.urls import cell_page
+from clusterproof.reports.results.results import Cell
+from clusterproof.reports.results.verdicts import Observation
+from clusterproof.reports.site.publish import publish, publish_site
 from tests.pages import HOSTILE
 from tests.samples import INCUS_702, INCUS_751, LXD_502, cell, sample_ledger, sample_run, write_run
 

@@ -21,8 +21,8 @@ def chosen(page):
 
 
 def test_every_pair_is_compared_as_in_python(watched, site):
-    from reports.diff import compare, find_build  # noqa: PLC0415
-    from reports.matrix import Matrix  # noqa: PLC0415
+    from clusterproof.reports.decide.diff import compare, find_build  # noqa: PLC0415
+    from clusterproof.reports.matrix.matrix import Matrix  # noqa: PLC0415
 
     matrix = Matrix.model_validate_json((site.out / "matrix.json").read_text())
     page = watched.open(site.pages["compare"])
@@ -76,11 +76,11 @@ def test_an_unknown_pair_in_the_address_is_borne(watched, site):
 def test_the_command_is_the_one_that_says_the_same(watched, site, monkeypatch):
     from typer.testing import CliRunner  # noqa: PLC0415
 
-    from reports.__main__ import app  # noqa: PLC0415
+    from clusterproof.reports.commands import app  # noqa: PLC0415
 
     page = watched.open(site.pages["compare"])
     words = page.locator("#command").inner_text().split()
-    assert words[:3] == ["python", "-m", "reports"]
+    assert words[:3] == ["python", "-m", "clusterproof"]
     monkeypatch.chdir(site.out.parents[1])
     result = CliRunner().invoke(app, [*words[3:], "--json"])
     data = json.loads(result.stdout)
@@ -90,7 +90,7 @@ def test_the_command_is_the_one_that_says_the_same(watched, site, monkeypatch):
 def test_a_page_that_stands_alone(watched, site, monkeypatch):
     from typer.testing import CliRunner  # noqa: PLC0415
 
-    from reports.__main__ import app  # noqa: PLC0415
+    from clusterproof.reports.commands import app  # noqa: PLC0415
 
     monkeypatch.chdir(site.out.parents[1])
     CliRunner().invoke(app, ["diff", "incus@6.0.4", "incus@7.0.2", "--page", "alone.html"])

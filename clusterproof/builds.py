@@ -1,0 +1,164 @@
+"""What a build is, how its versions are ordered, and what a range says of it.
+
+The one vocabulary that ``lab`` and ``reports`` share; imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from debian.debian_support import Version
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Product = Literal["lxd", "incus"]
+
+
+class Expectation(StrEnum):
+    """What an issue's ranges say of a build."""
+
+    AFFECTED = "affected"
+    FIXED = "fixed"
+    NOT_AFFECTED = "not-affected"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not-applicable"
+
+
+def parse_version(text: str) -> Version:
+    """Return ``text`` as a Debian version.
+
+    Raises ValueError, naming the text, where Debian policy 5.6.12 does not admit it.
+    """
+    if text.endswith("\n"):  # which python-debian lets through
+        raise ValueError(f'version "{text.strip()}" ends with a line break; write it like 5.21.4')
+    if not text[:1].isdigit():
+        raise ValueError(f'version "{text}" does not begin with a digit; write it like 5.21.4')
+    try:
+        return Version(text)
+    except ValueError:
+        raise ValueError(
+            f'version "{text}" is not a version Debian can order; write it like 5.21.4'
+        ) from None
+
+
+def upstream(version: str) -> str:
+    """Return ``version`` without the packager's epoch and revision: ``5.0.2-5+deb12u6`` is 5.0.2."""
+    return str(parse_version(version).upstream_version)
+
+
+def is_before(version: str, bound: str) -> bool:
+    """Say whether ``version`` sorts before ``bound`` in Debian's order.
+
+    A bound without a packager's revision is a statement about upstream's version, so that
+    ``7.0.2-3~bpo13+1`` is not before 7.0.2.
+    """
+    if parse_version(bound).debian_revision is None:
+        return Version(upstream(version)) < Version(upstream(bound))
+    return Version(version) < Version(bound)
+
+
+class Build(BaseModel):
+    """One installed version of a product, as read from the product itself.
+
+    ``name`` is what a person asks for (``incus@7.0.2``); ``product`` and the full package
+    ``version`` (or snap revision) are the identity. ``api_extensions`` is a count, ``schema``
+    the version of the cluster database; both are None until an image was made.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: str
+    product: Product
+    version: str
+    track: str
+    source: str
+    api_extensions: int | None = None
+    schema_version: int | None = Field(default=None, alias="schema")
+
+    @field_validator("version")
+    @classmethod
+    def _ordered(cls, value: str) -> str:
+        parse_version(value)
+        return value
+
+    @property
+    def short(self) -> str:
+        """The version as a person asks for it: that of ``incus@7.0.2`` is 7.0.2."""
+        product, at, version = self.name.partition("@")
+        return version if at and product == self.product and version else self.version
+
+    @property
+    def order(self) -> tuple[str, Version]:
+        """Sort key: by product, then by Debian's version order."""
+        return self.product, parse_version(self.version)
+
+
+class Bound(BaseModel):
+    """One end of a range, and how it is known.
+
+    ``proof`` is ``run`` where a run showed it, ``code`` where it was only read upstream.
+    ``claim`` keeps upstream's own statement where a run contradicted it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    proof: Literal["run", "code"]
+    claim: str | None = None
+
+    @field_validator("version")
+    @classmethod
+    def _ordered(cls, value: str) -> str:
+        parse_version(value)
+        return value
+
+
+class Range(BaseModel):
+    """Which versions of one track of a product are affected.
+
+    Affected from ``introduced`` (the track's beginning where absent) up to but not including
+    ``fixed`` (for good where absent). ``affected = false`` says that the whole track is free of
+    it, which then takes ``proof`` instead of bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    product: Product
+    track: str
+    affected: bool = True
+    proof: Literal["run", "code"] | None = None
+    introduced: Bound | None = None
+    fixed: Bound | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        where = f"{self.product} {self.track}"
+        if not self.affected:
+            if self.introduced or self.fixed:
+                raise ValueError(
+                    f"range {where}: affected = false leaves no room for introduced or fixed"
+                )
+            if self.proof is None:
+                raise ValueError(f'range {where}: affected = false needs proof = "run" or "code"')
+            return self
+        if self.introduced is None and self.fixed is None and self.proof is None:
+            raise ValueError(
+                f"range {where}: without introduced and fixed the whole track is affected, "
+                'which needs proof = "run" or "code"'
+            )
+        if self.introduced and self.fixed and not is_before(self.introduced.version, self.fixed.version):
+            raise ValueError(
+                f"range {where}: introduced {self.introduced.version} "
+                f"is not before fixed {self.fixed.version}"
+            )
+        return self
+
+    def expects(self, version: str) -> Expectation:
+        """Return what this range says of ``version``, a version of the same track."""
+        if not self.affected:
+            return Expectation.NOT_AFFECTED
+        if self.introduced and is_before(version, self.introduced.version):
+            return Expectation.NOT_AFFECTED
+        if self.fixed and not is_before(version, self.fixed.version):
+            return Expectation.FIXED
+        return Expectation.AFFECTED

@@ -1,0 +1,1 @@
+"""Which builds there are, and where each is installed from."""

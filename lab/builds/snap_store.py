@@ -1,0 +1,162 @@
+"""The snap store: which revision a channel has now.
+
+The public API is that of ``snap info``: GET /v2/snaps/info/NAME, with the header Snap-Device-Series.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, get_args
+
+import requests
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clusterproof.lab.builds.catalogue import CatalogueBuild, ChannelBuild
+from clusterproof.lab.core.errors import LabError, UsageError
+
+STORE = "https://api.snapcraft.io"
+TIMEOUT = 30.0
+Risk = Literal["stable", "candidate", "beta", "edge"]
+RISKS: tuple[Risk, ...] = get_args(Risk)
+# What snapd calls machines.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class _Part(BaseModel):
+    """A part of the answer; what is not needed is left aside, as the store may add to it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Channel(_Part):
+    """Where a revision is released to."""
+
+    track: str
+    risk: Risk
+    architecture: str
+
+
+class Release(_Part):
+    """A revision in a channel."""
+
+    channel: Channel
+    revision: int = Field(gt=0)
+    version: str
+
+
+class Answer(_Part):
+    """What the store tells of a snap."""
+
+    channel_map: tuple[Release, ...] = Field(alias="channel-map")
+
+    def find(self, channel: str, architecture: str) -> Release:
+        """Return the release that ``snap install --channel`` would take.
+
+        A risk without a release of its own has that of the next safer one. Raises LabError where the track
+        has nothing, UsageError for a channel that is none.
+        """
+        track, _, risk = channel.rpartition("/")
+        if not track or risk not in RISKS:
+            raise UsageError(f'channel "{channel}" is not like 5.21/stable (risks: {", ".join(RISKS)})')
+        mine = [release for release in self.channel_map if release.channel.architecture == architecture]
+        for wanted in reversed(RISKS[: RISKS.index(risk) + 1]):
+            for release in mine:
+                if (release.channel.track, release.channel.risk) == (track, wanted):
+                    return release
+        tracks = ", ".join(sorted({release.channel.track for release in mine})) or "none"
+        raise LabError(
+            f"channel {channel} has no release for {architecture} (tracks that have one: {tracks})"
+        )
+
+
+def architecture() -> str:
+    """Return this machine's architecture as the store calls it."""
+    machine = platform.machine()
+    return ARCHITECTURES.get(machine, machine)
+
+
+def resolve(snap: str, channel: str) -> Release:
+    """Return which revision of ``snap`` is in ``channel`` now.
+
+    ``LAB_SNAP_STORE`` names another store's address. Raises LabError where it does not answer or has none.
+    """
+    store = os.environ.get("LAB_SNAP_STORE", STORE).rstrip("/")
+    url = f"{store}/v2/snaps/info/{snap}"
+    try:
+        answer = requests.get(
+            url,
+            params={"fields": "revision,version", "architecture": architecture()},
+            headers={"Snap-Device-Series": "16"},
+            timeout=TIMEOUT,
+        )
+        answer.raise_for_status()
+        found = Answer.model_validate_json(answer.content)
+    except requests.HTTPError as error:
+        raise LabError(f"the snap store has no snap {snap} ({error})") from error
+    except requests.RequestException as error:
+        raise LabError(f"the snap store cannot be asked for {snap} {channel}: {error}") from error
+    except ValidationError as error:
+        raise LabError(f"the snap store's answer at {url} is not of its documented form: {error}") from error
+    return found.find(channel, architecture())
+
+
+def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = None) -> list[CatalogueBuild]:
+    """Return ``builds``, those of a snap's channel with the revision it has: the store is asked once for each.
+
+    ``known`` has revisions by build's name that were found before, so that all of a run have the same.
+    Raises LabError.
+    """
+
+    def one(build: CatalogueBuild) -> CatalogueBuild:
+        if not isinstance(build, ChannelBuild) or build.source.revision or build.source.file:
+            return build
+        if not build.source.snap:
+            return build
+        revision = (known or {}).get(build.name) or resolve(build.source.snap, build.channel).revision
+        return build.resolved(revision)
+
+    return [one(build) for build in builds]
+
+
+def twins(builds: Iterable[CatalogueBuild]) -> dict[str, str]:
+    """Return by build's name the one that has the same revision of a snap, where a safer channel has it.
+
+    They are one build: a channel is only a way to find it.
+    """
+    first: dict[tuple[str, int], str] = {}
+    found: dict[str, str] = {}
+    snaps = [build for build in builds if isinstance(build, ChannelBuild) and build.source.revision]
+    for build in sorted(snaps, key=lambda one: RISKS.index(one.channel.rpartition("/")[2])):
+        twin = first.setdefault((build.source.snap, build.source.revision), build.name)
+        if twin != build.name:
+            found[build.name] = twin
+    return found
+
+
+def given(texts: Iterable[str], builds: Iterable[CatalogueBuild]) -> dict[str, int]:
+    """Return by build's name the revisions that ``texts`` ask for, like ``lxd@5.21/edge=33110``.
+
+    Raises UsageError for what is not of this form, and for a build that is not the channel of a snap.
+    """
+    snaps = [build.name for build in builds if isinstance(build, ChannelBuild) and build.source.snap]
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, revision = text.rpartition("=")
+        if name not in snaps:
+            listed = ", ".join(snaps) or "none; choose one with --build"
+            raise UsageError(f'--revision {text}: "{name}" is no chosen channel of a snap (those are {listed})')
+        if not (revision.isascii() and revision.isdigit() and int(revision)):
+            raise UsageError(f'--revision {text}: "{revision}" is no revision; write it like {name}=33110')
+        found[name] = int(revision)
+    return found
+
+
+def revisions(builds: Iterable[CatalogueBuild]) -> dict[str, int]:
+    """Return by build's name the revisions that were found."""
+    return {
+        build.name: build.source.revision
+        for build in builds
+        if isinstance(build, ChannelBuild) and build.source.revision
+    }

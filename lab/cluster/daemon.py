@@ -1,0 +1,157 @@
+"""The product's daemon on one member.
+
+Debian starts it by socket activation, and starting its service waits ten minutes for a daemon that
+cannot come up: hence ``--no-block`` everywhere, and the socket is stopped with the service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clusterproof.lab.cluster.go_binary import DAY, find_constant
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.waiting import eventually
+
+if TYPE_CHECKING:
+    from clusterproof.lab.cluster.member import Member
+
+READY = 60.0
+# Where binaries have the period of a task, by the image's digest and the task.
+_places: dict[tuple[str, str], int] = {}
+DROP_IN = "/etc/systemd/system/{service}.d/clusterproof.conf"
+# With the socket systemd also stops the unit that starts instances at boot, and that one's end would shut
+# all instances down.
+SPARE_INSTANCES = (
+    "mkdir -p /run/systemd/system/{startup}.d && "
+    "printf '[Service]\\nExecStop=\\n' > /run/systemd/system/{startup}.d/clusterproof.conf && "
+    "systemctl daemon-reload; "
+)
+
+
+class Daemon:
+    """Starts, stops, kills and watches the daemon of one member. Times are seconds."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    @property
+    def _service(self) -> str:
+        return self._member.facts.units.service
+
+    @property
+    def _socket(self) -> str:
+        return self._member.facts.units.socket
+
+    @property
+    def _spare_instances(self) -> str:
+        return SPARE_INSTANCES.format(startup=self._member.facts.units.startup)
+
+    def pid(self) -> int:
+        """Return the daemon's process id, 0 where it does not run."""
+        shown = self._member.run(["systemctl", "show", "--property=MainPID", "--value", self._service])
+        return int(shown.stdout.strip() or 0)
+
+    def start(self) -> None:
+        """Start socket and service without waiting for either."""
+        # How often it was started before is the scenario's affair, and not for systemd to limit.
+        self._member.run(
+            f"systemctl reset-failed {self._socket} {self._service} 2>/dev/null; "
+            f"systemctl start --no-block {self._socket} {self._service}",
+            check=True,
+        )
+
+    def stop(self) -> None:
+        """Stop the daemon so that no client's call starts it again; its instances go on running."""
+        self._member.run(
+            f"{self._spare_instances}systemctl stop --no-block {self._socket} {self._service}; "
+            f"systemctl kill --kill-whom=main {self._service} || true"
+        )
+        eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon stopped")
+
+    def restart(self) -> None:
+        """Stop and start the daemon; does not wait until it is ready."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill the daemon (signal 9) for good; its instances go on running."""
+        with self._member.transcript.step("fault", self._member.name, "kill -9 of the daemon"):
+            self._member.run(
+                f"{self._spare_instances}systemctl stop --no-block {self._socket}; "
+                f"systemctl kill --kill-whom=main --signal=KILL {self._service}; "
+                f"systemctl stop --no-block {self._service}"
+            )
+        eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon killed")
+
+    def set_environment(self, **variables: str | None) -> None:
+        """Set or (with None) unset environment variables of the daemon; takes effect at its next start."""
+        path = DROP_IN.format(service=self._service)
+        lines = [f'Environment="{key}={value}"\n' for key, value in variables.items() if value is not None]
+        if lines:
+            self._member.run(["mkdir", "-p", path.rpartition("/")[0]], check=True)
+            self._member.write(path, "[Service]\n" + "".join(lines))
+        else:
+            self._member.run(["rm", "-f", path], check=True)
+        self._member.run(["systemctl", "daemon-reload"], check=True)
+
+    def hasten(self, task: str, every: int) -> None:
+        """Let the daily ``task`` (the Go function that schedules it) run ``every`` seconds.
+
+        The period is changed in the product's own binary on the member; nothing else is, and the daemon
+        has it from its next start. Raises LabError where it is not to be found without doubt.
+        """
+        member, path = self._member, self._member.facts.daemon
+        what = f"accelerated: {task} runs every {every} s instead of every 24 h"
+        with member.transcript.step("fault", member.name, what) as step:
+            step["offset"] = place = self._place_of(task)
+            octal = "".join(f"\\{byte:03o}" for byte in (every * 10**9).to_bytes(8, "little"))
+            # A new file in its place: the one of a running program cannot be written to.
+            changed = member.run(
+                f"cp --preserve=all {path} {path}.new && printf '{octal}' | dd of={path}.new bs=1 "
+                f"seek={place} conv=notrunc status=none && mv {path}.new {path}"
+            )
+            if not changed.ok:
+                raise LabError(f"{member.name}: cannot change {path}: {changed.stderr.strip()}")
+
+    def _place_of(self, task: str) -> int:
+        """Return where the daemon's binary has the period of ``task``: the same in all members of an image."""
+        known = self._member.machine.image.digest, task
+        if known not in _places:
+            binary = self._member.machine.read(self._member.facts.daemon)
+            _places[known] = find_constant(binary, task, DAY)
+        return _places[known]
+
+    def is_ready(self) -> bool:
+        """Say whether the daemon says of itself that it is ready."""
+        return self._member.run(self._asks_ready).ok
+
+    @property
+    def _asks_ready(self) -> str:
+        """The command that asks the daemon."""
+        return (
+            f"systemctl is-active --quiet {self._service} "
+            f"|| test $(systemctl show --property=MainPID --value {self._service}) != 0 "
+            f"&& curl --silent --fail --max-time 5 --unix-socket {self._member.facts.socket} "
+            "http://daemon/internal/ready"
+        )
+
+    def wait_ready(self, within: float = READY) -> None:
+        """Wait until the daemon is ready. Raises NotObservedError after ``within`` seconds."""
+        # Asking again and again for a moment costs less inside the member.
+        several = (
+            f"end=$(($(date +%s) + 2)); until {{ {self._asks_ready}; }}; "
+            'do [ "$(date +%s)" -lt "$end" ] || exit 1; sleep 0.1; done'
+        )
+        eventually(
+            lambda: self._member.run(several).ok,
+            within=within,
+            what=f"{self._member.name}: daemon ready",
+        )
+
+    def log(self) -> str:
+        """Return everything the daemon has said since the machine was made: its log file and journal."""
+        folder = self._member.facts.log_dir
+        return self._member.run(
+            f"cat {folder}/{self._member.facts.name}d.log {folder}/{self._member.facts.name}.log 2>/dev/null; "
+            f"journalctl --no-pager --output=short-iso-precise --unit={self._service}"
+        ).stdout

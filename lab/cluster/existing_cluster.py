@@ -1,0 +1,208 @@
+"""Somebody's own cluster: where it is, what it runs, and that nothing but a tenant's place is used there."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from clusterproof.builds import Build
+from clusterproof.lab.builds.catalogue import Catalogue, CatalogueBuild, Standing, explain
+from clusterproof.lab.cluster import tenant
+from clusterproof.lab.cluster.tenant import Door, Tenant
+from clusterproof.lab.core.api import Api, ApiError
+from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.runs import Run
+from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.images.image import Image
+
+
+def _is_server(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme == "https" and bool(parts.hostname) and parts.path in ("", "/") and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be like https://server:8443")
+    return value.rstrip("/")
+
+
+class Settings(BaseModel):
+    """``cluster.toml``; paths are relative to it. Each endpoint is one member of the same cluster.
+
+    ``pool`` is where instances are made, by default the one of the profile default's root disk.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    endpoints: list[Annotated[str, AfterValidator(_is_server)]] = Field(min_length=1)
+    certificate: str
+    key: str
+    server_certificate: str | None = None
+    pool: str | None = None
+
+
+@dataclass(frozen=True)
+class OwnBuild(CatalogueBuild):
+    """What somebody's own cluster runs: the version that its servers report."""
+
+    extensions: frozenset[str]
+
+    def installed(
+        self, version: str, api_extensions: int | None = None, schema: int | None = None
+    ) -> Build:
+        """Return the build as the servers tell it."""
+        return super().installed(version, api_extensions or len(self.extensions), schema)
+
+    def image(self) -> Image:
+        """Return what is known of the build in the form in which conditions ask for it."""
+        return Image(self.installed(self.version), self.facts, "", "", self.extensions)
+
+
+@dataclass
+class OwnCluster:
+    """Somebody's own cluster that answers and trusts this client.
+
+    ``doors`` are the members that were named, by their name; ``members`` are all that are Online.
+    """
+
+    settings: Settings
+    build: OwnBuild
+    doors: dict[str, Door]
+    members: tuple[str, ...]
+    pool: str
+    run: Run
+    transcript: Transcript = field(default_factory=Transcript)
+
+    @classmethod
+    def connect(cls, path: Path, known: Catalogue, run: Run) -> Self:
+        """Return the cluster that the file ``path`` describes, having looked at it only.
+
+        Raises UsageError for a file that cannot be used, LabError for a cluster that cannot.
+        """
+        settings = read(path)
+        doors, facts = _doors(settings, path.parent)
+        first = next(iter(doors.values())).api(Transcript())
+        try:
+            members = first.get("cluster/members", recursion=1)
+            pool = settings.pool or _default_pool(first, path)
+        except ApiError as error:
+            raise LabError(f"cluster {settings.name}: {error}") from error
+        online = tuple(sorted(m["server_name"] for m in members if m["status"] == "Online"))
+        version = facts["environment"]["server_version"]
+        product = known.product(facts["environment"]["server"])
+        source = Standing(cluster=settings.name)
+        extensions = frozenset(facts["api_extensions"])
+        build = OwnBuild(product, version, product.track_of(version), source, extensions)
+        return cls(settings, build, doors, online, pool, run)
+
+    def tenant(self, transcript: Transcript) -> Tenant:
+        """Return a place for one cell, which is not made yet."""
+        return Tenant(self.run, self.doors, self.members, self.pool, transcript)
+
+    def clear(self, run_id: str | None = None) -> list[str]:
+        """Remove what ``run_id`` has left, else what dead runs of this machine have; return a line for each.
+
+        Raises LabError, after trying all, where something could not be removed.
+        """
+        return tenant.clear(self._door.api(self.transcript), run_id)
+
+    def leftovers(self) -> list[str]:
+        """Return the names of the projects that dead runs of this machine have left."""
+        return [project["name"] for project in tenant.leftovers(self._door.api(self.transcript))]
+
+    @property
+    def _door(self) -> Door:
+        return next(iter(self.doors.values()))
+
+    def describe(self) -> str:
+        """Return the cluster in a few words."""
+        facts = self.build
+        return (
+            f"own cluster {self.settings.name}: {facts.product} {facts.version}, "
+            f"{len(self.members)} members Online, reached through {', '.join(self.doors)}"
+        )
+
+    def intends(self) -> list[str]:
+        """Say what a cell makes there, a line each."""
+        return [
+            f"each scenario makes one project {tenant.prefix(self.run.id)}..., which the server restricts, and "
+            "removes it with all that is in it",
+            f"inside: at most {tenant.INSTANCES} stopped containers without an image, on pool {self.pool}, "
+            "and what scenarios say of them",
+            "nothing else is written: no server, member, pool, network, certificate or other project is changed",
+        ]
+
+
+def read(path: Path) -> Settings:
+    """Read ``cluster.toml``. Raises UsageError that names file, key and value."""
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; docs/own-cluster.md shows one") from None
+    except ValidationError as error:
+        raise UsageError(f"{path}: {explain(error)}") from None
+
+
+def _doors(settings: Settings, folder: Path) -> tuple[dict[str, Door], dict[str, Any]]:
+    """Return a door for each endpoint, by the member's name, and what the first says of itself."""
+    files = {"certificate": settings.certificate, "key": settings.key}
+    if settings.server_certificate:
+        files["server_certificate"] = settings.server_certificate
+    paths = {key: folder / Path(name).expanduser() for key, name in files.items()}
+    for key, path in paths.items():
+        if not path.is_file():
+            raise UsageError(f"{key} of cluster {settings.name}: there is no file {path}")
+    doors: dict[str, Door] = {}
+    seen: list[dict[str, Any]] = []
+    for endpoint in settings.endpoints:
+        door = Door(endpoint, (paths["certificate"], paths["key"]), paths.get("server_certificate"))
+        try:
+            facts = door.api(Transcript()).get("")
+        except ApiError as error:
+            raise LabError(f"cluster {settings.name}: {error}") from error
+        _check(settings, endpoint, facts)
+        seen.append(facts)
+        doors[facts["environment"]["server_name"]] = door
+    _check_same(settings, seen)
+    return doors, seen[0]
+
+
+def _check(settings: Settings, endpoint: str, facts: dict[str, Any]) -> None:
+    if facts.get("auth") != "trusted":
+        raise LabError(
+            f"cluster {settings.name}: {endpoint} does not trust {settings.certificate}; add it there, with "
+            "incus config trust add-certificate CLIENT.crt or lxc config trust add CLIENT.crt"
+        )
+    if not facts["environment"].get("server_clustered"):
+        raise LabError(f"cluster {settings.name}: the server at {endpoint} is in no cluster")
+
+
+def _check_same(settings: Settings, seen: Sequence[dict[str, Any]]) -> None:
+    """Make sure that all endpoints are one cluster of one build."""
+    for key in ("server", "server_version", "certificate_fingerprint"):
+        values = sorted({str(facts["environment"].get(key)) for facts in seen})
+        if len(values) > 1:
+            raise LabError(
+                f"cluster {settings.name}: its endpoints do not agree on {key}: {', '.join(values)}; "
+                "name members of one cluster that run one build"
+            )
+
+
+def _default_pool(api: Api, path: Path) -> str:
+    devices = api.get("profiles/default")["devices"]
+    for device in devices.values():
+        if device.get("type") == "disk" and device.get("path") == "/":
+            return str(device["pool"])
+    raise LabError(f'its profile default has no root disk; say where instances go, in {path}: pool = "NAME"')

@@ -1,0 +1,156 @@
+"""A member: one machine that runs one build, with everything a scenario may do to it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import testinfra.backend.base
+from testinfra.host import Host as Inspector
+
+from clusterproof.builds import Build
+from clusterproof.lab.builds.catalogue import ProductFacts
+from clusterproof.lab.cluster.daemon import Daemon
+from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.substrates.machine import Machine, Result
+
+TIMEOUT = 30.0
+# A container image of a megabyte that every member carries; it starts within a second.
+TINY_IMAGE = "/opt/clusterproof/tiny.tar.gz"
+
+
+# Options of ``init --empty --vm``: a machine without a system, as small as firmware allows.
+TINY_VM = ("--config=limits.memory=256MiB", "--config=security.secureboot=false")
+# Emulated processors emulate those of a machine inside them so that QEMU may abort (assertion bql_locked in
+# accel/tcg, QEMU 10.0); with processors emulated by its own QEMU the inner machine does without.
+EMULATED_VM = "--config=raw.qemu=-machine accel=tcg -cpu max"
+
+
+class CommandError(Exception):
+    """A command in a member ended with another status than 0, where that was not allowed."""
+
+
+class Member:
+    """One machine of a cluster; ``name`` is its name in the cluster.
+
+    Times are seconds. A failure of the machine itself is a LabError.
+    """
+
+    def __init__(self, name: str, machine: Machine, transcript: Transcript) -> None:
+        self.name = name
+        self.machine = machine
+        self.transcript = transcript
+        self.daemon = Daemon(self)
+        self.inspect = Inspector(_Backend(self))
+
+    def __repr__(self) -> str:
+        return f"<member {self.name}: {self.build.name} on {self.machine.name}>"
+
+    @property
+    def build(self) -> Build:
+        """The build that is installed."""
+        return self.machine.image.build
+
+    @property
+    def facts(self) -> ProductFacts:
+        """What the product is: names of its commands, units, folders."""
+        return self.machine.image.facts
+
+    @property
+    def address(self) -> str:
+        """The IPv4 address."""
+        return self.machine.address
+
+    def run(
+        self,
+        command: str | list[str],
+        *,
+        stdin: str | bytes | None = None,
+        timeout: float = TIMEOUT,
+        check: bool = False,
+    ) -> Result:
+        """Run a command as root; a string goes through the shell.
+
+        Raises CommandTimeoutError after ``timeout`` seconds, CommandError with ``check`` when it ends with
+        another status than 0.
+        """
+        argv = ["sh", "-c", command] if isinstance(command, str) else command
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        what = command if isinstance(command, str) else shlex.join(command)
+        with self.transcript.step("run", self.name, what) as step:
+            if given is not None:
+                step["stdin"] = given.decode(errors="replace")
+            result = self.machine.execute(argv, timeout=timeout, stdin=given)
+            step.update(rc=result.rc, stdout=result.stdout, stderr=result.stderr)
+        if check and not result.ok:
+            raise CommandError(
+                f"{self.name}: {what!r} ended with {result.rc}: {(result.stderr or result.stdout).strip()}"
+            )
+        return result
+
+    def client(self, *args: str, timeout: float = TIMEOUT, check: bool = True) -> Result:
+        """Run the product's own command line client (``lxc`` or ``incus``) with ``args``."""
+        return self.run([self.facts.client, *args], timeout=timeout, check=check)
+
+    def init_vm(self, name: str, *options: str) -> None:
+        """Make, but do not start, an instance that is a virtual machine without an operating system."""
+        emulated = [EMULATED_VM] if self.machine.emulated else []
+        self.client("init", name, "--empty", "--vm", *TINY_VM, *emulated, *options, timeout=60)
+
+    def sql(self, database: str, query: str, *, timeout: float = TIMEOUT) -> str:
+        """Return what the daemon's ``sql`` command prints for ``query`` on ``global`` or ``local``."""
+        argv = [*self.facts.admin, "sql", database, query]
+        return self.run(argv, timeout=timeout, check=True).stdout
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError."""
+        with self.transcript.step("read", self.name, path) as step:
+            content = self.machine.read(path)
+            step["bytes"] = len(content)
+            return content
+
+    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Write a file, owned by root."""
+        given = content.encode() if isinstance(content, str) else content
+        with self.transcript.step("write", self.name, path) as step:
+            step["content"] = given.decode(errors="replace")
+            self.machine.write(path, given, mode)
+
+    def pull(self, path: str, to: Path) -> None:
+        """Copy a file of the member to this machine."""
+        to.write_bytes(self.read(path))
+
+    def push(self, file: Path, path: str, mode: int = 0o644) -> None:
+        """Copy a file of this machine to the member."""
+        with self.transcript.step("write", self.name, f"{path} from {file.name}"):
+            self.machine.write(path, file.read_bytes(), mode)
+
+    def stop(self) -> None:
+        """Shut the machine down in order."""
+        with self.transcript.step("fault", self.name, "stop the member"):
+            self.machine.stop()
+
+    def kill(self) -> None:
+        """Cut the machine's power."""
+        with self.transcript.step("fault", self.name, "kill the member"):
+            self.machine.stop(force=True)
+
+    def start(self) -> None:
+        """Start the machine again and wait until it has booted."""
+        with self.transcript.step("lab", self.name, "start the member"):
+            self.machine.start()
+
+
+class _Backend(testinfra.backend.base.BaseBackend):  # type: ignore[misc]
+    """testinfra over a member, for its file, package, process, mount and service modules."""
+
+    NAME = "clusterproof"
+
+    def __init__(self, member: Member) -> None:
+        super().__init__(member.name)
+        self._member = member
+
+    def run(self, command: str, *args: str, **_: object) -> testinfra.backend.base.CommandResult:
+        line = self.get_command(command, *args)
+        result = self._member.run(line)
+        return self.result(result.rc, line, result.stdout, result.stderr)

@@ -1,0 +1,308 @@
+"""``clusterproof``: doctor, builds, bake, up, shell, down, sweep, clear and bench."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clusterproof.lab import doctor
+from clusterproof.lab.baking import bake as baking
+from clusterproof.lab.baking import sideload
+from clusterproof.lab.builds import catalogue, snap_store
+from clusterproof.lab.cluster import golden
+from clusterproof.lab.cluster.cluster import Cluster
+from clusterproof.lab.cluster.existing_cluster import OwnCluster
+from clusterproof.lab.core import runs
+from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.progress import ProgressBoard
+from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.host.host import MARK, PROJECT, Host, connect, find, release
+from clusterproof.lab.images.image import Image
+from clusterproof.lab.substrates import server_vm, ssh_access
+from clusterproof.lab.substrates.container import Containers
+from clusterproof.lab.substrates.server_vm import VirtualInstances
+
+app = typer.Typer(
+    help="Throwaway clusters of real LXD and Incus builds.", no_args_is_help=True, add_completion=False
+)
+# A log has no width: what is read there later must not be cut off.
+console = Console(width=None if sys.stdout.isatty() else 180)
+
+FAILED = 1
+USAGE = 4
+
+LabHost = Annotated[
+    str | None,
+    typer.Option("--lab-host", help="The LXD or Incus server to use: an https URL or a socket's path."),
+]
+Mirror = Annotated[
+    str | None, typer.Option("--mirror", help="The Debian mirror to bake from; by default this machine's own.")
+]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn the lab's errors into one line and an exit status."""
+    try:
+        yield
+    except LabError as error:
+        console.print(f"error: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
+
+
+@contextmanager
+def command_host(lab_host: str | None) -> Iterator[Host]:
+    """A prepared lab host for one command; what the command made is removed unless it is kept."""
+    run = runs.Run.new()
+    host = None
+    try:
+        host = connect(lab_host, run)
+        yield host
+    finally:
+        if host is None:
+            run.forget()
+        elif not run.kept:
+            release(host)
+
+
+@app.command("doctor")
+def show_doctor(
+    lab_host: LabHost = None,
+    scenarios: Annotated[
+        bool, typer.Option("--scenarios", help="Also say what each scenario would run on, and why.")
+    ] = False,
+) -> None:
+    """Say what this machine can run, what it cannot, and what would change that."""
+    with one_line_errors():
+        findings = doctor.examine(lab_host)
+        carried = doctor.scenarios() if scenarios else ""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "MISSING", finding.subject, finding.found)
+        if finding.remedy:
+            table.add_row("", "", f"-> {finding.remedy}")
+    console.print(table, highlight=False)
+    if carried:
+        console.print(carried, highlight=False, markup=False, soft_wrap=True)
+    if not all(finding.ok for finding in findings if finding.vital):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def builds() -> None:
+    """List the builds that can be asked for, and what is known of those that were baked."""
+    with one_line_errors():
+        entries = catalogue.load().builds
+    table = Table(box=None, pad_edge=False)
+    for heading in ("build", "track", "source", "installed version", "API extensions", "schema"):
+        table.add_column(heading, justify="right" if heading in ("API extensions", "schema") else "left")
+    for entry in entries:
+        image = baking.baked(entry)
+        known = (
+            (image.build.version, str(image.build.api_extensions), str(image.build.schema_version))
+            if image
+            else ("not baked", "", "")
+        )
+        table.add_row(entry.name, entry.track, entry.source.label, *known)
+    console.print(table, highlight=False)
+
+
+@app.command()
+def bake(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[BUILD]...", help="All by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make the images again.")] = False,
+    lab_host: LabHost = None,
+    mirror: Mirror = None,
+) -> None:
+    """Make the images of builds; those that are there are kept."""
+    with one_line_errors():
+        entries = snap_store.settle(catalogue.load().select(names or []))
+        with command_host(lab_host) as host, ProgressBoard(console) as progress:
+            images = baking.bake_all(entries, host, progress, force=force, mirror=mirror)
+    failed = [name for name, image in images.items() if isinstance(image, LabError)]
+    if failed:
+        console.print(f"not baked: {', '.join(failed)}", style="bold", highlight=False)
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def up(
+    build: Annotated[
+        str | None, typer.Option("--build", help="The build to run, such as incus@7.0.2.")
+    ] = None,
+    own: Annotated[
+        str | None,
+        typer.Option("--sideload", metavar="BUILD=PATH", help="A build of one's own instead: docs/builds.md."),
+    ] = None,
+    members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
+    machines: Annotated[
+        bool, typer.Option("--vm", help="Members that are virtual machines instead of containers.")
+    ] = False,
+    lab_host: LabHost = None,
+    mirror: Mirror = None,
+) -> None:
+    """Make a cluster for a person to use; it stays until ``down``."""
+    with one_line_errors():
+        entry = _chosen(build, own, mirror)
+    with one_line_errors(), command_host(lab_host) as host:
+        with ProgressBoard(console) as progress:
+            image = baking.bake(entry, host, progress, mirror=mirror)
+            if machines:
+                image = baking.bake_vm(entry, image, host, progress, mirror=mirror)
+            progress("cluster", f"making {members} members")
+            cluster = _made(host, image, members, machines=machines)
+            if not cluster.formed:
+                progress("cluster", "forming")
+                cluster.form()
+            progress("cluster", "all members Online")
+        host.run.keep()
+        name = host.run.id
+        console.print(f"cluster {name}: {image.build.product} {image.build.version}", highlight=False)
+        for member in cluster.members:
+            console.print(f"  {member.name}  {member.machine.endpoint}", highlight=False)
+        console.print(
+            f"enter a member: clusterproof shell m1 --cluster {name}\n"
+            f"remove it:      clusterproof down {name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def shell(
+    member: Annotated[str, typer.Argument(help="The member's name, such as m1.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="By default a shell; one with options goes behind --.")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option("--cluster", help="By default the only one.")] = None,
+    lab_host: LabHost = None,
+) -> None:
+    """Enter a member of a cluster that ``up`` left, or run a command there."""
+    with one_line_errors():
+        run = _kept(cluster)
+        host = Host(find(lab_host), run, Transcript())
+        machines = ssh_access.entering(run)
+        mine = {
+            instance["name"].rpartition("-")[2]: instance["name"]
+            for instance in host.instances()
+            if instance["config"].get(f"{MARK}.run") == run.id
+        }
+        if member in machines:
+            argv = [*machines[member], *([shlex.join(command)] if command else [])]
+            os.execvp("ssh", argv)  # noqa: S606 - the shell takes this process's place
+        if member not in mine:
+            names = ", ".join(sorted({*mine, *machines})) or "none"
+            raise UsageError(f'cluster {run.id} has no member "{member}" (members: {names})')
+        found = mine[member]
+        client = shutil.which(host.client)
+        if client is None or not host.local:
+            raise LabError(
+                f"entering a member takes the command {host.client} on the lab host; there it is: "
+                f"{host.client} exec --project {PROJECT} {found} -- bash"
+            )
+        environment = os.environ | _client_environment(host)
+        argv = [client, "exec", "--project", PROJECT, found, "--", *(command or ["bash"])]
+        os.execve(client, argv, environment)  # noqa: S606 - the shell takes this process's place
+
+
+@app.command()
+def down(
+    cluster: Annotated[str | None, typer.Argument(help="The cluster's name; by default the only one.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every cluster that up left.")] = False,
+    lab_host: LabHost = None,
+) -> None:
+    """Remove a cluster that ``up`` left."""
+    with one_line_errors():
+        chosen = [run for run in runs.Run.known() if run.kept] if everything else [_kept(cluster)]
+        for run in chosen:
+            count = release(Host(find(lab_host), run, Transcript()))
+            console.print(f"cluster {run.id}: {count} instances and volumes deleted", highlight=False)
+
+
+@app.command()
+def sweep(lab_host: LabHost = None) -> None:
+    """Remove what dead runs left, and the lab itself from the host where nothing uses it."""
+    with one_line_errors():
+        run = runs.Run.new()
+        run.hold()
+        host = Host(find(lab_host), run, Transcript())
+        swept = host.sweep() if host.is_prepared() else []
+        if host.idle():
+            host.dismantle()
+            swept.append(f"the lab's images, bridge, pool and project on {host.describe()}")
+        else:
+            swept.append("other runs are alive: their members, and what they need, stay")
+        release(host)
+        for line in swept:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def clear(
+    cluster: Annotated[Path, typer.Option("--cluster", help="The cluster's TOML file: docs/own-cluster.md.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else only say what would be removed.")] = False,
+) -> None:
+    """Remove from somebody's own cluster what dead runs of this machine have left there."""
+    with one_line_errors():
+        own = OwnCluster.connect(cluster, catalogue.load(), runs.Run.new())
+        lines = own.clear() if yes else [f"would remove project {name}" for name in own.leftovers()]
+    for line in lines or ["dead runs of this machine have left nothing"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _chosen(build: str | None, own: str | None, mirror: str | None) -> catalogue.CatalogueBuild:
+    """Return the one build that was asked for, a sideloaded one with its image made."""
+    if (build is None) == (own is None):
+        raise UsageError("name one build: --build incus@7.0.2, or --sideload incus@7.0.2=path/to/incusd")
+    known = catalogue.load()
+    if own is None:
+        (entry,) = snap_store.settle([known.get(build or "")])
+        return entry
+    with ProgressBoard(console) as progress:
+        _, (entry,) = sideload.add(
+            [own], known, baking.folder(), lambda text: progress("sideload", text), mirror
+        )
+    return entry
+
+
+def _made(host: Host, image: Image, count: int, *, machines: bool) -> Cluster:
+    """Return a cluster of ``count`` members with ``image``; virtual machines of the lab's own are joined."""
+    transcript = Transcript(host.run.folder / "transcript.jsonl")
+    if machines and server_vm.why_not(host) is not None:
+        with golden.members(
+            host, transcript, image, count, formed=True, failed=lambda _: None
+        ) as cluster:
+            return cluster
+    cluster = Cluster(host, transcript, VirtualInstances(host) if machines else Containers(host))
+    cluster.make_members([image] * count)
+    return cluster
+
+
+def _kept(name: str | None) -> runs.Run:
+    kept = [run for run in runs.Run.known() if run.kept]
+    names = ", ".join(run.id for run in kept) or "none; make one with clusterproof up"
+    found = [run for run in kept if name is None or run.id.endswith(name)]
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(
+        f'no one cluster is called "{name}" (there are: {names})' if name else f"name one cluster: {names}"
+    )
+
+
+def _client_environment(host: Host) -> dict[str, str]:
+    """Return the variables that make the host's own client talk to this very server."""
+    folder = os.path.dirname(host.where.endpoint)  # noqa: PTH120 - text, also of a URL
+    name = "INCUS" if host.client == "incus" else "LXD"
+    return {f"{name}_DIR": folder, f"{name}_SOCKET": host.where.endpoint}
+
+

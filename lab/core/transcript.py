@@ -1,0 +1,106 @@
+"""The transcript: one recorded layer of verbs under everything that is done to a cluster."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from clusterproof.lab.core.redaction import redact
+
+Verb = Literal["run", "api", "read", "write", "fault", "wait", "lab", "check"]
+
+# What one step may keep of each text; the whole of a log is evidence, not transcript.
+LIMIT = 16_000
+_WHEN = ("at", "seconds", "times")
+
+
+def shorten(text: str, limit: int = LIMIT) -> str:
+    """Return ``text``, its middle cut out where it is longer than ``limit`` characters."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+
+
+class Transcript:
+    """What was done, in order: one JSON object per step, written when the step has ended.
+
+    A step has ``at`` (UTC, ISO 8601), ``seconds``, ``verb``, ``target`` (a member, ``host`` or
+    ``scenario``), ``what``, and whatever the verb adds (``rc``, ``stdout``, ``status``, ``error``...).
+    Steps that follow each other and differ in time alone are one, with ``times``: that is how waiting
+    looks. Secrets are taken out before anything is written. Safe to use from several threads.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._last: dict[str, Any] | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def step(self, verb: Verb, target: str, what: str) -> Iterator[dict[str, Any]]:
+        """Record what happens inside; the block adds to the yielded dict what came of it.
+
+        An exception is recorded as ``error`` and goes on.
+        """
+        began = time.monotonic()
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        outcome: dict[str, Any] = {}
+        try:
+            yield outcome
+        except BaseException as error:
+            outcome.setdefault("error", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            seconds = round(time.monotonic() - began, 3)
+            self._add(
+                {"at": at, "seconds": seconds, "verb": verb, "target": target, "what": what, **outcome}
+            )
+
+    def note(self, verb: Verb, target: str, what: str, **outcome: Any) -> None:  # noqa: ANN401
+        """Record something that has no duration."""
+        with self.step(verb, target, what) as step:
+            step.update(outcome)
+
+    def flush(self) -> None:
+        """Write the last step, which is held back because the next one may be the same."""
+        with self._lock:
+            self._write()
+
+    def _add(self, step: dict[str, Any]) -> None:
+        if self.path is None:
+            return
+        clean: dict[str, Any] = _clean(step)
+        with self._lock:
+            if self._last is not None and _deed(self._last) == _deed(clean):
+                self._last["seconds"] = round(self._last["seconds"] + clean["seconds"], 3)
+                self._last["times"] = self._last.get("times", 1) + 1
+            else:
+                self._write()
+                self._last = clean
+
+    def _write(self) -> None:
+        if self._last is not None and self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._last, ensure_ascii=False) + "\n")
+        self._last = None
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401
+    """Return ``value`` with secrets taken out of every text in it, before a cut could hide their form."""
+    if isinstance(value, str):
+        return shorten(redact(value))
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(inner) for inner in value]
+    return value
+
+
+def _deed(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key not in _WHEN}

@@ -1,0 +1,62 @@
+"""Waiting for something to become true: the only way to wait in this project."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_not_result
+from tenacity.stop import stop_after_delay
+from tenacity.wait import wait_fixed
+
+from clusterproof.lab.core.api import ApiError
+from clusterproof.lab.core.errors import LabError
+
+T = TypeVar("T")
+
+
+class NotObservedError(AssertionError):
+    """What was waited for did not come; the message holds the last observation."""
+
+
+def eventually(
+    probe: Callable[[], T],
+    until: Callable[[T], object] = bool,
+    *,
+    within: float = 10.0,
+    every: float = 0.1,
+    what: str = "",
+) -> T:
+    """Return what ``probe`` returns as soon as ``until`` holds of it.
+
+    Asks again ``every`` seconds, at most ``within`` seconds long. A probe that fails an assertion
+    or whose call a product refuses counts as not yet; a LabError ends the waiting at once.
+    Raises NotObservedError (an AssertionError) that tells the last observation.
+    """
+    began = time.monotonic()
+
+    def give_up(state: RetryCallState) -> T:
+        outcome = state.outcome
+        failure = outcome.exception() if outcome else None
+        last = f"{type(failure).__name__}: {failure}" if failure else repr(outcome and outcome.result())
+        raise NotObservedError(
+            f"not within {within:g} s ({state.attempt_number} attempts in "
+            f"{time.monotonic() - began:.1f} s): {what or _name(probe)}; last observation: {last}"
+        ) from failure
+
+    return Retrying(
+        stop=stop_after_delay(within),
+        wait=wait_fixed(every),
+        retry=retry_if_exception(_may_pass)
+        | retry_if_not_result(lambda seen: bool(until(seen))),
+        retry_error_callback=give_up,
+    )(probe)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, AssertionError | ApiError) and not isinstance(error, LabError)
+
+
+def _name(probe: Callable[..., object]) -> str:
+    return getattr(probe, "__qualname__", repr(probe)).rpartition(".")[2].strip("<>")

@@ -1,0 +1,48 @@
+"""Images that the lab host is given."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+from requests_toolbelt import MultipartEncoder
+
+from clusterproof.lab.core.api import ApiError
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.host.host import Host
+
+
+def give(root: Path, metadata: bytes, host: Host, *, virtual_machine: bool = False) -> str:
+    """Give ``host`` an image of two files, if it has not got it; return its fingerprint.
+
+    That is the SHA-256 of one after the other. Raises LabError.
+    """
+    fingerprint = _sum(metadata, root)
+    if not host.has_image(fingerprint):
+        _import(root, metadata, host, "rootfs.img" if virtual_machine else "rootfs")
+    return fingerprint
+
+
+@functools.cache
+def _sum(metadata: bytes, root: Path) -> str:
+    digest = hashlib.sha256(metadata)
+    with root.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _import(root: Path, metadata: bytes, host: Host, kind: str) -> None:
+    """Give ``host`` an image; by the name ``kind`` of the second part it knows what it is for."""
+    with root.open("rb") as file:
+        body = MultipartEncoder(
+            {
+                "metadata": ("metadata", metadata, "application/octet-stream"),
+                kind: (kind, file, "application/octet-stream"),
+            }
+        )
+        try:
+            host.api.upload("images", body, {"Content-Type": body.content_type}, timeout=300)
+        except ApiError as error:
+            raise LabError(f"the lab host did not take image {root.parent.name[:12]}: {error}") from error

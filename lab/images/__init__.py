@@ -1,0 +1,1 @@
+"""What members start from: root file systems, images and boot disks."""

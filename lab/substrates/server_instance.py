@@ -1,0 +1,138 @@
+"""Instances of the lab host: what is common to members that it makes as containers and as virtual machines."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from clusterproof.lab.core.api import ApiError
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.host.host import MARK, NETWORK, POOL, Host, owner
+from clusterproof.lab.images.image import Image
+from clusterproof.lab.substrates.machine import PORT
+
+# From which ports those are drawn that lead to members of a host elsewhere.
+FORWARDED = (20_000, 59_999)
+CREATE = 120.0
+FREEZE = 60.0
+
+
+class Instance:
+    """A member's machine as an instance of the lab host; ``name`` is its name there."""
+
+    def __init__(self, host: Host, name: str, image: Image, address: str | None = None) -> None:
+        self.host = host
+        self.name = name
+        self.image = image
+        self.volume = f"{name}-state"
+        self.address = address or host.reserve_address()
+        # The port of a host elsewhere that leads to the product's API; None where the bridge is here.
+        self._forwarded = None if host.direct else forwarded_port()
+        # The machine of the host that carries it, as the host's scheduler has chosen.
+        self._machine = ""
+        # Whether it runs unless something that is not the scenario stopped it.
+        self.should_run = False
+
+    def _document(self, **common: object) -> dict[str, Any]:
+        """Return what the host is told to make; ``common`` is what it is told of every member."""
+        raise NotImplementedError
+
+    def _volume_form(self) -> dict[str, Any]:
+        """Return what the volume for the product's state is."""
+        raise NotImplementedError
+
+    def create(self) -> None:
+        """Make the state volume and the instance; it is not started yet."""
+        if not self.host.machines:
+            self._create_volume()
+            self._create_instance()
+            return
+        # The scheduler places the instance; its volume has to be on the same machine.
+        state = self._create_instance(without=("state",))
+        self._lab("look at", self._locate)
+        self._create_volume(on=self._machine)
+        self._lab(
+            "create",
+            lambda: self.host.api.patch(f"instances/{self.name}", {"devices": state}),
+        )
+
+    def stop(self, *, force: bool = False, timeout: float = 60) -> None:
+        """Shut the instance down, or kill it with ``force``."""
+        self.should_run = False
+        self._state("stop", force=force, timeout=timeout)
+
+    def freeze(self) -> None:
+        """Let its processors, or processes, stand still."""
+        self._state("freeze", timeout=FREEZE)
+
+    def reimage(self, image: Image) -> None:
+        """Make the instance anew from ``image`` over the kept state volume; it is not started."""
+        self.should_run = False
+        self.host.delete_instance(self.name)
+        self.image = image
+        self._create_instance(on=self._machine)
+
+    def destroy(self) -> None:
+        """Delete the instance, its volume and its address."""
+        self.host.delete_instance(self.name)
+        self.host.delete_volume(self.volume)
+        self.host.run.release(self.address)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the product's API, as it is reached from here."""
+        if self._forwarded is None:
+            return f"https://{self.address}:{PORT}"
+        if self.host.machines and not self._machine:
+            self._lab("look at", self._locate)
+        return f"https://{self.host.address_of(self._machine)}:{self._forwarded}"
+
+    def running(self) -> bool:
+        """Say whether the instance runs."""
+        status: str = self._lab("look at", lambda: self.host.api.get(f"instances/{self.name}"))["status"]
+        return status == "Running"
+
+    def _locate(self) -> None:
+        self._machine = self.host.api.get(f"instances/{self.name}")["location"]
+
+    def _create_volume(self, on: str = "") -> None:
+        config = {f"{MARK}.run": self.host.run.id, f"{MARK}.owner": owner()}
+        body = {"name": self.volume, "type": "custom", **self._volume_form(), "config": config}
+        path = f"storage-pools/{POOL}/volumes/custom"
+        where: dict[str, Any] = {"target": on} if on else {}
+        self._lab("create", lambda: self.host.api.post(path, body, **where))
+
+    def _create_instance(self, without: tuple[str, ...] = (), on: str = "") -> dict[str, Any]:
+        """Make the instance ``without`` some of its devices, which are returned; ``on`` is a machine."""
+        body = self._document(
+            name=self.name,
+            address=self.address,
+            run=self.host.run.id,
+            owner=owner(),
+            pool=POOL,
+            network=NETWORK,
+            volume=self.volume,
+        )
+        left_out = {name: body["devices"].pop(name) for name in without}
+        where: dict[str, Any] = {"target": on} if on else {}
+        self._lab("create", lambda: self.host.api.post("instances", body, timeout=CREATE, **where))
+        return left_out
+
+    def _state(self, action: str, *, force: bool = False, timeout: float) -> None:
+        body = {"action": action, "force": force, "timeout": int(timeout)}
+        self._lab(
+            action,
+            lambda: self.host.api.put(f"instances/{self.name}/state", body, timeout=timeout + 10),
+        )
+
+    def _lab(self, doing: str, call: Any) -> Any:  # noqa: ANN401
+        """Return what ``call`` returns; what the host refuses is the lab's fault, never the product's."""
+        try:
+            return call()
+        except ApiError as error:
+            raise LabError(f"cannot {doing} member {self.name}: {error}") from error
+
+
+def forwarded_port() -> int:
+    """Return a port by which something of a host elsewhere may be reached."""
+    return random.randint(*FORWARDED)  # noqa: S311 - no secret

@@ -1,0 +1,220 @@
+"""ssh into a virtual machine: one kept connection, a time limit on every call."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import select
+import shlex
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.substrates.machine import Result
+
+# What a connection's own thread meets is raised here, where it is waited for.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+CONNECT = 10.0
+# The port that is left out where a machine's key is looked up.
+STANDARD = paramiko.config.SSH_PORT
+# Seconds between two looks at the machine while a command runs.
+LOOK = 0.2
+# Seconds that output may come behind the command's end, where what it started holds on to it.
+BEHIND = 0.3
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """An ed25519 key in OpenSSH's form."""
+
+    private: str
+    public: str
+
+
+def make_key() -> KeyPair:
+    """Return a new key."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return KeyPair(private.decode(), public.decode())
+
+
+class Connection:
+    """A connection to root on a machine, made when it is needed and again when it was lost.
+
+    The folder ``keys`` has our key, ``client``, and the machine's own, ``host.pub``. ``alive`` raises LabError
+    where the machine is gone; it is asked all the while. Every failure is a LabError.
+    """
+
+    def __init__(self, address: str, port: int, keys: Path, alive: Callable[[], None]) -> None:
+        self._address = address
+        self._port = port
+        self._keys = keys
+        self._alive = alive
+        self._client: paramiko.SSHClient | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection; the next call makes it again."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def answers(self, within: float = CONNECT) -> bool:
+        """Say whether the machine's ssh server lets us in; it has to begin to speak ``within`` seconds."""
+        try:
+            self._connected(within)
+            return self.run(["true"], timeout=CONNECT).ok
+        except LabError:
+            self._alive()
+            return False
+
+    def run(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
+        """Run ``argv``; it is for the command to end in time, and for the connection soon after."""
+        line = shlex.join(["env", "LC_ALL=C.UTF-8", *argv])
+        channel = self._open(timeout)
+        try:
+            channel.exec_command(line)
+            if stdin:
+                channel.sendall(stdin)
+            channel.shutdown_write()
+            return self._collect(channel, argv[0], timeout)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            self._alive()
+            self.close()
+            raise LabError(f"ssh: {argv[0]}: {_why(error)}") from error
+        finally:
+            channel.close()
+
+    def _collect(self, channel: paramiko.Channel, what: str, timeout: float) -> Result:
+        out, err = bytearray(), bytearray()
+        deadline = time.monotonic() + timeout
+        ended: float | None = None
+        while True:
+            select.select([channel], [], [], LOOK)
+            moved = False
+            while channel.recv_ready():
+                out += channel.recv(1 << 16)
+                moved = True
+            while channel.recv_stderr_ready():
+                err += channel.recv_stderr(1 << 16)
+                moved = True
+            now = time.monotonic()
+            if channel.exit_status_ready() and not moved:
+                ended = ended or now
+                if channel.eof_received or now - ended > BEHIND:
+                    return Result(
+                        channel.recv_exit_status(), out.decode(errors="replace"), err.decode(errors="replace")
+                    )
+            elif channel.closed and not moved:
+                raise EOFError("the connection was closed before the command had ended")
+            self._alive()
+            if now > deadline:
+                raise LabError(f"ssh: {what} gave no answer within {timeout:g} s")
+
+    def read(self, path: str, timeout: float) -> bytes:
+        """Return a file's content. Raises FileNotFoundError."""
+        with self._sftp(timeout) as sftp, sftp.open(path, "rb") as file:
+            file.prefetch()
+            return bytes(file.read())
+
+    def write(self, path: str, content: bytes, mode: int, timeout: float) -> None:
+        """Write a file."""
+        with self._sftp(timeout) as sftp:
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISDIR(sftp.stat(path).st_mode or 0):
+                    raise LabError(f"ssh: {path} is a folder")
+            with sftp.open(path, "wb") as file:
+                file.set_pipelined()
+                file.write(content)
+            sftp.chmod(path, mode)
+
+    @contextlib.contextmanager
+    def _sftp(self, timeout: float) -> Iterator[paramiko.SFTPClient]:
+        channel = self._open(timeout)
+        channel.settimeout(timeout)
+        try:
+            channel.invoke_subsystem("sftp")
+            yield paramiko.SFTPClient(channel)
+        except FileNotFoundError:
+            raise
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            self._alive()
+            self.close()
+            raise LabError(f"ssh: {_why(error)}") from error
+        finally:
+            channel.close()
+
+    def _open(self, timeout: float) -> paramiko.Channel:
+        """Return a new channel; a connection that was lost meanwhile is made once more."""
+        # Nobody is to wait for an answer from a machine that is gone, or stands still.
+        self._alive()
+        for last in (False, True):
+            transport = self._connected(timeout).get_transport()
+            try:
+                if transport is not None and transport.is_active():
+                    return transport.open_session(timeout=timeout)
+                why: Exception = EOFError("the connection was lost")
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                why = error
+            self._alive()
+            self.close()
+            if last:
+                raise LabError(f"ssh: {_why(why)}") from why
+        raise AssertionError("not reached")
+
+    def _connected(self, timeout: float) -> paramiko.SSHClient:
+        with self._lock:
+            if self._client is None:
+                client = paramiko.SSHClient()
+                kind, known = (self._keys / "host.pub").read_text().split()[:2]
+                host_key = paramiko.PKey.from_type_string(kind, base64.b64decode(known))
+                at = self._address if self._port == STANDARD else f"[{self._address}]:{self._port}"
+                client.get_host_keys().add(at, kind, host_key)
+                try:
+                    client.connect(
+                        self._address, self._port, "root", sock=self._spoken_to(min(CONNECT, timeout)),
+                        pkey=paramiko.Ed25519Key.from_private_key_file(str(self._keys / "client")),
+                        timeout=CONNECT, banner_timeout=CONNECT, auth_timeout=CONNECT,
+                        allow_agent=False, look_for_keys=False,
+                    )  # fmt: skip
+                except (paramiko.SSHException, OSError, EOFError) as error:
+                    client.close()
+                    self._alive()
+                    raise LabError(f"ssh: {_why(error)}") from error
+                self._client = client
+            return self._client
+
+    def _spoken_to(self, timeout: float) -> socket.socket:
+        """Return a connection by which the machine has begun to speak, within ``timeout`` seconds.
+
+        Who forwards the port takes a connection before the machine does. Giving up early and trying anew is
+        cheap until the machine speaks; afterwards it would have to work out new keys for each attempt.
+        """
+        made = socket.create_connection((self._address, self._port), timeout=timeout)
+        try:
+            made.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            made.close()
+            raise OSError(f"no banner within {timeout:g} s") from error
+        return made
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

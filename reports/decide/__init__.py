@@ -1,0 +1,1 @@
+"""What follows from a matrix: the gate, the difference of two builds, qualification."""

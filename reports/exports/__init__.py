@@ -1,0 +1,1 @@
+"""The results in other formats: JUnit, Allure, a job's summary."""

@@ -1,0 +1,1 @@
+"""The results of all runs, and how steady they are."""

@@ -1,0 +1,1 @@
+"""Issues by builds: the matrix, in memory and in a terminal."""

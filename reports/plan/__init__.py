@@ -1,0 +1,1 @@
+"""Which cells a run has: their order, their duration, their shards."""

@@ -1,0 +1,136 @@
+"""The shards of a run, joined to one run: results, plan and evidence in one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from clusterproof.reports.plan import plan as plans
+from clusterproof.reports.plan.plan import Shard
+from clusterproof.reports.results.results import FILENAME, plan, scan
+from clusterproof.reports.results.results import PLAN as PLANNED
+
+
+class JoinError(ValueError):
+    """Runs that are no parts of one run; the message names them and the way out."""
+
+
+def join(folders: Sequence[Path], out: Path) -> list[str]:
+    """Make ``out`` the folder of one run that has what the runs in ``folders`` have.
+
+    Evidence is linked where the file system can, else copied; of a cell that several of the runs have,
+    it lies beneath the name of the run that it is of. Returns which shards are missing, one line each.
+    Their cells are planned all the same, as are those of lines that cannot be read, which are left
+    out: the gate misses both.
+
+    Raises JoinError where the runs are shards of different cuts or of different suites, where one is
+    there twice, or where ``out`` is taken; OSError where something cannot be read or written. What is
+    there is then as it was before.
+    """
+    if out.exists():
+        raise JoinError(f'"{out}" is there already; name another folder, or remove it first')
+    counts = Counter(map(_name, folders))
+    if twice := [name for name in counts if counts[name] > 1]:
+        raise JoinError(f'"{twice[0]}" is the name of two of these runs; name each run once')
+    shards = {folder: shard for folder in folders if (shard := _shard(folder))}
+    problems = list(_check(shards, folders))
+    planned = _planned(shards, folders)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        plan(unfinished, planned)
+        _copy(folders, unfinished, one_suite=bool(shards))
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return problems
+
+
+def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
+    """Copy results and evidence of ``folders``."""
+    lines = []
+    suites: dict[str | None, Path] = {}
+    taken: dict[str, Path] = {}
+    for folder in folders:
+        for cell in scan(folder / FILENAME):
+            if isinstance(cell, str):
+                continue
+            suites.setdefault(cell.suite, folder)
+            kept = cell.evidence and _keep(folder, cell.evidence, out, taken)
+            lines.append(cell.model_copy(update={"evidence": kept}).line())
+    if one_suite and len(suites) > 1:
+        first, second, *_ = suites.values()
+        raise JoinError(
+            f'"{first}" and "{second}" ran different suites; run the shards from one revision of the checkout'
+        )
+    (out / FILENAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _name(folder: Path) -> str:
+    return folder.resolve().name  # what "latest" leads to
+
+
+def _keep(folder: Path, evidence: str, out: Path, taken: dict[str, Path]) -> str:
+    """Bring ``evidence`` of the run in ``folder`` to ``out``; return where it is there."""
+    mine = taken.setdefault(evidence, folder) == folder
+    kept = evidence if mine else f"{_name(folder)}/{evidence}"
+    # Repeats within a run share their evidence.
+    if (folder / evidence).is_dir() and not (out / kept).exists():
+        shutil.copytree(folder / evidence, out / kept, symlinks=True, copy_function=_link_file)
+    return kept
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+
+
+def _shard(folder: Path) -> Shard | None:
+    try:
+        found = plans.read(folder)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]["msg"]
+        raise JoinError(
+            f'"{folder / plans.FILENAME}" cannot be understood ({detail}); run that shard again'
+        ) from None
+    return found.shard if found else None
+
+
+def _check(shards: dict[Path, Shard], folders: Sequence[Path]) -> Iterator[str]:
+    """Yield which shards are missing. Raises JoinError where those there are do not fit together."""
+    if not shards:
+        return
+    (first, shard), *_ = shards.items()
+    there: dict[int, Path] = {}
+    for folder in folders:
+        other = shards.get(folder)
+        if other is None:
+            raise JoinError(f'"{first}" is shard {shard}, "{folder}" is no shard; join them apart')
+        if other.cut != shard.cut:
+            raise JoinError(
+                f'"{first}" is shard {shard}, "{folder}" is shard {other}: they were cut differently; '
+                "begin all shards of a run with the same selection, history and suite"
+            )
+        if other.index in there:
+            raise JoinError(
+                f'"{there[other.index]}" and "{folder}" are both shard {other}; name one of them'
+            )
+        there[other.index] = folder
+    missing = [str(index) for index in range(1, shard.count + 1) if index not in there]
+    if missing:
+        yield f"of the {shard.count} shards of cut {shard.cut} these are missing: {', '.join(missing)}"
+
+
+def _planned(shards: dict[Path, Shard], folders: Iterable[Path]) -> list[str]:
+    for shard in shards.values():
+        return [name for share in shard.shares for name in share]
+    files = [folder / PLANNED for folder in folders]
+    lists = [file.read_text(encoding="utf-8").splitlines() for file in files if file.exists()]
+    return [name for names in lists for name in names]

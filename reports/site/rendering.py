@@ -1,0 +1,141 @@
+"""What pages are made with: templates, scripts, and words for times, sizes and ranges."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from clusterproof.builds import Range
+from clusterproof.reports.results.sanitize import plain
+
+TEMPLATES = Path(__file__).parent / "templates"
+_MINUTE = 60.0  # seconds
+_HOURS, _DAYS = 60, 48 * 60  # minutes from which an age is told in these
+
+
+class Script(NamedTuple):
+    """A page's script and the digest by which the page allows this one and no other."""
+
+    text: Markup
+    digest: str
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates of all pages; every text they are given is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": ago,
+        "anchor": anchor,
+        "bounds": bounds,
+        "clock": clock,
+        "day": day,
+        "duration": duration,
+        "lasted": lasted,
+        "paragraph": paragraph,
+        "plain": plain,
+        "short": lambda build: build.short,
+        "size": size,
+    }
+    environment.tests["web"] = is_web
+    # The order of what scripts are given means something.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    return environment
+
+
+@cache
+def script(*names: str) -> Script:
+    """Return the script that is made of the files ``names`` among the templates."""
+    text = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), f"sha256-{digest}")  # noqa: S704 (our own files)
+
+
+def is_web(address: str) -> bool:
+    """Say whether ``address`` may become a link: not ``javascript:`` and its like."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def anchor(build: str) -> str:
+    """Return the id of what an issue's page says of the build with the id ``build``."""
+    return f"on-{quote(build, safe='')}"
+
+
+def paragraph(text: str) -> str:
+    """Return ``text`` without the line breaks of the file it was written in."""
+    return " ".join(text.split())
+
+
+def bounds(entry: Range) -> str:
+    """Return in words which versions of the track ``entry`` affects."""
+    if not entry.affected:
+        return "not affected"
+    if entry.introduced and entry.fixed:
+        return f"from {entry.introduced.version}, fixed in {entry.fixed.version}"
+    if entry.introduced:
+        return f"from {entry.introduced.version}, never fixed"
+    if entry.fixed:
+        return f"from the beginning, fixed in {entry.fixed.version}"
+    return "all versions"
+
+
+def ago(time: datetime, now: datetime) -> str:
+    """Return how old ``time`` is: 5 min ago, 3 h ago, 12 days ago."""
+    minutes = max(0, round((now - time).total_seconds() / _MINUTE))
+    if minutes < _HOURS:
+        return f"{minutes} min ago"
+    return f"{round(minutes / 60)} h ago" if minutes < _DAYS else f"{round(minutes / 1440)} days ago"
+
+
+def duration(seconds: float) -> str:
+    """Return ``seconds`` to a precision that helps: 0.4 s, 12 s, 3 min 05 s."""
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), int(_MINUTE))
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def lasted(seconds: float) -> str:
+    """Return ``seconds`` of a step: 9 ms, 1.4 s, 12 s, 3 min 05 s."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration(seconds)
+
+
+def clock(seconds: float) -> str:
+    """Return ``seconds`` since a start as minutes and seconds: 0:21.4, 12:03.0."""
+    sign, tenths = "-" if seconds < 0 else "", round(abs(seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    return f"{sign}{minutes}:{rest // 10:02d}.{rest % 10}"
+
+
+def size(count: int) -> str:
+    """Return ``count`` bytes to a precision that helps: 612 B, 36 kB, 1.2 MB."""
+    amount, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if amount < 999.5:  # noqa: PLR2004 (what is shown as 1000 is one of the next unit)
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.1f} {unit}" if unit != "B" and amount < 9.95 else f"{amount:.0f} {unit}"  # noqa: PLR2004
+
+
+def day(time: datetime) -> str:
+    """Return ``time`` as a date and minute in UTC."""
+    # A site has a million of them, for which strftime would take long.
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'minutes')} UTC"

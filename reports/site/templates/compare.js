@@ -1,0 +1,86 @@
+// The comparison of any two builds; which ones, stands in the address.
+const data = JSON.parse(document.getElementById("data").textContent);
+const selects = { from: document.getElementById("from"), to: document.getElementById("to") };
+const only = document.getElementById("only");
+const body = document.getElementById("rows");
+const byId = new Map(data.builds.map((build) => [build.id, build]));
+
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+// A page that stands alone has no others to lead to.
+function link(page, attributes, ...children) {
+  return page ? element("a", { ...attributes, href: page }, ...children) : element("span", attributes, ...children);
+}
+
+function pill(met) {
+  if (!met) return element("span", { class: "soft" }, "no run");
+  const sign = element("span", { class: "sign", "aria-hidden": "true" }, data.signs[met.verdict]);
+  return link(met.page, { class: "cell" }, element("span", { class: `pill ${met.verdict}` }, sign, ` ${met.verdict}`));
+}
+
+function cell(label, ...children) {
+  return element("td", { role: "cell", "data-label": label }, ...children);
+}
+
+function show() {
+  const [before, after] = [byId.get(selects.from.value), byId.get(selects.to.value)];
+  const idle = [undefined, "not-applicable"];
+  const found = [];
+  for (const issue of data.issues) {
+    const [a, b] = [issue.cells[before.id], issue.cells[after.id]];
+    if (idle.includes(a?.verdict) && idle.includes(b?.verdict)) continue;
+    found.push({ issue, a, b, change: data.changes[a?.verdict ?? ""][b?.verdict ?? ""] });
+  }
+  const order = Object.keys(data.words);
+  found.sort((one, other) => order.indexOf(one.change) - order.indexOf(other.change));
+  const shown = only.checked ? found.filter((one) => data.differs.includes(one.change)) : found;
+  body.replaceChildren(
+    ...shown.map(({ issue, a, b, change }) => {
+      const head = element("th", { scope: "row", role: "rowheader" }, link(issue.page, {}, issue.title), element("div", { class: "meta" }, element("span", { class: "id" }, issue.id)));
+      const word = element("span", { class: `change ${data.tones[change]}`, title: data.words[change] }, change);
+      return element("tr", { role: "row" }, cell("Change", word), head, cell(before.called, pill(a)), cell(after.called, pill(b)));
+    }),
+  );
+  document.getElementById("head-from").textContent = before.called;
+  document.getElementById("head-to").textContent = after.called;
+  const counts = order.map((word) => [found.filter((one) => one.change === word).length, word]).filter(([count]) => count);
+  document.getElementById("summary").textContent = counts.length
+    ? counts.map(([count, word]) => `${count} ${word}`).join(", ")
+    : "No issue met either of them.";
+  document.getElementById("nothing").hidden = shown.length > 0 || found.length === 0;
+  document.getElementById("command").textContent = `clusterproof diff ${before.id} ${after.id}`;
+  for (const [side, build] of [["from", before], ["to", after]]) {
+    const words = `${build.called}: ${build.version}, track ${build.track}`;
+    document.getElementById(`page-${side}`).replaceChildren(link(build.page, {}, words));
+  }
+}
+
+function write() {
+  const address = new URLSearchParams({ from: selects.from.value, to: selects.to.value });
+  if (only.checked) address.set("only", "changes");
+  window.history.replaceState(null, "", `#${address}`);
+  show();
+}
+
+function read() {
+  const address = new URLSearchParams(window.location.hash.slice(1));
+  for (const [side, select] of Object.entries(selects)) {
+    const wanted = address.get(side);
+    if (byId.has(wanted)) select.value = wanted;
+  }
+  only.checked = address.get("only") === "changes";
+  show();
+}
+
+for (const control of [selects.from, selects.to, only]) control.addEventListener("change", write);
+document.getElementById("swap").addEventListener("click", () => {
+  [selects.from.value, selects.to.value] = [selects.to.value, selects.from.value];
+  write();
+});
+window.addEventListener("hashchange", read);
+if (data.builds.length) read();

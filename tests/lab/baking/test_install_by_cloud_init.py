@@ -1,0 +1,359 @@
+"""Builds that cloud-init installs: their names, their user-data, and what becomes of a first boot."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clusterproof.lab.baking import install_by_cloud_init
+from clusterproof.lab.builds import catalogue
+from clusterproof.lab.builds.apt_mirror import Mirror
+from clusterproof.lab.builds.catalogue import ChannelBuild, SnapFile
+from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.images import rootfs
+from clusterproof.lab.images.rootfs import RootfsImage
+from clusterproof.lab.substrates.machine import Result
+from tests.fakes import (
+    FakeMachine,
+    bake_with_stand_ins,
+    disks_with_stand_ins,
+    image,
+    out,
+    stand_in,
+)
+
+KNOWN = catalogue.load()
+CHANNELS = [build for build in KNOWN.builds if isinstance(build, ChannelBuild)]
+MIRROR = Mirror("https://deb.example.org/debian")
+HERE = "incus@debian/trixie-backports"
+
+
+def channel(name: str) -> ChannelBuild:
+    found = KNOWN.get(name)
+    assert isinstance(found, ChannelBuild)
+    return found.resolved(33110) if found.source.snap else found
+
+
+class TestCatalogue:
+    def test_has_every_channel_of_lxd(self):
+        names = {build.name for build in CHANNELS if build.product == "lxd"}
+        assert names == {
+            f"lxd@{track}/{risk}"
+            for track in ("4.0", "5.0", "5.21", "6", "latest")
+            for risk in ("stable", "candidate", "beta", "edge")
+        }
+
+    def test_has_zabblys_packages(self):
+        names = {build.name for build in CHANNELS if "zabbly" in build.name}
+        assert names == {f"incus@zabbly/{name}" for name in ("stable", "lts-6.0", "lts-7.0", "daily")}
+
+    def test_asks_for_channels_by_name_only(self):
+        for chosen in (KNOWN.select(), KNOWN.select(["lxd"])):
+            assert not [build for build in chosen if build in CHANNELS]
+        assert [b.name for b in KNOWN.select(["lxd@6/edge"])] == ["lxd@6/edge"]
+
+    def test_says_which_channel_is_nearest(self):
+        with pytest.raises(UsageError, match=r"nearest: lxd@5\.21/stable"):
+            KNOWN.select(["lxd@5.21/stabel"])
+
+    def test_changes_no_build_into_one_that_is_packaged_otherwise(self):
+        names = ["lxd", "lxd@5.0/stable", "lxd@5.21/stable"]
+        chosen = catalogue.Catalogue(KNOWN.products, tuple(KNOWN.select(names)))
+        assert [(old.name, new.name) for old, new in chosen.pairs()] == [
+            ("lxd@5.0.2", "lxd@5.0.2+git20231211"),
+            ("lxd@5.0/stable", "lxd@5.21/stable"),
+        ]
+
+    def test_knows_where_a_snap_has_its_things(self):
+        facts = channel("lxd@5.21/stable").facts
+        assert facts.state_dir == "/var/snap/lxd/common/lxd"
+        assert facts.units.service == "snap.lxd.daemon.service"
+        assert KNOWN.get("lxd@5.0.2").facts.state_dir == "/var/lib/lxd"
+
+    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
+    def test_names_images_that_there_are(self, build):
+        assert install_by_cloud_init.base_of(build)
+
+    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
+    def test_virtual_machines_begin_with_debian_and_without_the_product(self, build):
+        base = install_by_cloud_init.base_build(build)
+        assert base.name == f"{build.product}@base-trixie"
+        packages = rootfs.recipe(base, kind=rootfs.VM)["packages"]
+        assert "linux-image-cloud-amd64" in packages or "linux-image-cloud-arm64" in packages
+        assert not [name for name in packages if name.startswith(("incus", "lxd"))]
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ('server = "https://x"\nalias = "1"', "give machine"),
+            ('suite = "trixie"\nmachine = "trixie"', "give machine"),
+            ('server = "https://x"', "give either a suite"),
+        ],
+    )
+    def test_a_table_of_images_that_cannot_be(self, monkeypatch, tmp_path, text, says):
+        (tmp_path / "images.toml").write_text(f"[debian-trixie]\n{text}\n")
+        monkeypatch.setattr(install_by_cloud_init, "DATA", tmp_path)
+        with pytest.raises(UsageError, match=rf"images\.toml: debian-trixie: .*{says}"):
+            install_by_cloud_init.base_of(channel(HERE))
+
+    def test_an_image_that_there_is_not_is_named(self):
+        source = channel(HERE).source.model_copy(update={"image": "beos"})
+        build = ChannelBuild(channel(HERE).facts, "7.0", "7.0", source, "debian/x")
+        with pytest.raises(UsageError, match='image "beos" is none of ubuntu-24-04'):
+            install_by_cloud_init.base_of(build)
+
+
+class TestUserData:
+    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
+    def test_is_cloud_config_that_installs_members_packages_too(self, build):
+        text = install_by_cloud_init.user_data(channel(build.name), MIRROR)
+        assert text.startswith("#cloud-config\n")
+        data = yaml.safe_load(text)
+        assert set(rootfs.member_packages()) <= set(data["packages"])
+        assert data["runcmd"] == [["/run/clusterproof-install"]]
+
+    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
+    def test_has_scripts_that_the_shell_can_read(self, build, tmp_path):
+        for file in yaml.safe_load(install_by_cloud_init.user_data(channel(build.name), MIRROR))["write_files"]:
+            script = tmp_path / "script"
+            script.write_text(file["content"])
+            done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert file["content"].startswith("#!/bin/sh\n")
+
+    @pytest.mark.skipif(shutil.which("cloud-init") is None, reason="cloud-init is not installed")
+    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
+    def test_is_of_cloud_inits_schema(self, build, tmp_path):
+        file = tmp_path / "user-data"
+        file.write_text(install_by_cloud_init.user_data(channel(build.name), MIRROR))
+        argv = ["cloud-init", "schema", "--config-file", str(file)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_installs_one_revision_of_a_snap_and_holds_it(self):
+        text = install_by_cloud_init.user_data(channel("lxd@5.21/candidate"), MIRROR)
+        assert "snap install lxd --channel=5.21/candidate --revision=33110" in text
+        assert "snap refresh --hold lxd" in text
+
+    def test_takes_a_key_for_its_fingerprint_alone(self):
+        text = install_by_cloud_init.user_data(channel("incus@zabbly/stable"), MIRROR)
+        assert "!= 4EFC590696CB15B87C73A3AD82CC8797C838DCFD ]" in text
+        assert "URIs: https://pkgs.zabbly.com/incus/stable" in text
+        assert "deb.example.org" not in text
+
+    @pytest.mark.parametrize(
+        ("name", "agents"), [(HERE, 1), ("incus@zabbly/stable", 0), ("lxd@5.21/stable", 0)]
+    )
+    def test_of_virtual_machines_installs_the_agent_where_it_is_apart(self, name, agents):
+        text = install_by_cloud_init.user_data(channel(name), MIRROR, kind=rootfs.VM)
+        assert text.count(" incus-agent") == agents
+        assert "-agent" not in install_by_cloud_init.user_data(channel(name), MIRROR)
+
+    def test_of_debian_is_from_this_machines_own_archive(self):
+        text = install_by_cloud_init.user_data(channel(HERE), MIRROR)
+        assert "URIs: https://deb.example.org/debian" in text
+        assert "Suites: trixie-backports" in text
+        assert "Pin: release %s" in text
+        with pytest.raises(LabError, match="give one with --mirror"):
+            install_by_cloud_init.user_data(channel(HERE), Mirror())
+
+
+def test_an_image_made_here_takes_user_data_as_those_of_a_remote(tmp_path):
+    metadata = tmp_path / "metadata.tar"
+    with tarfile.open(metadata, "w") as tar:
+        text = b"architecture: x86_64\ntemplates:\n  /etc/hosts:\n    when: [create]\n    template: hosts.tpl\n"
+        install_by_cloud_init._add(tar, "metadata.yaml", text)
+        install_by_cloud_init._add(tar, "templates/hosts.tpl", b"hosts")
+    with tarfile.open(fileobj=io.BytesIO(install_by_cloud_init.seeded(metadata))) as tar:
+        names = tar.getnames()
+        opened = tar.extractfile("metadata.yaml")
+        assert opened
+        found = yaml.safe_load(opened.read())["templates"]
+    assert "templates/user-data.tpl" in names
+    assert found["/var/lib/cloud/seed/nocloud-net/user-data"]["template"] == "user-data.tpl"
+    assert "/etc/hosts" in found
+
+
+class Machine:
+    """A machine whose commands answer what the test says."""
+
+    name = "cp-bake"
+
+    def __init__(self, **answers: Result) -> None:
+        self.answers = answers
+
+    def execute(self, argv: list[str], *, timeout: float) -> Result:  # noqa: ARG002
+        line = " ".join(argv)
+        return next((result for words, result in self.answers.items() if words in line), Result(0, "", ""))
+
+
+class TestFirstBoot:
+    @pytest.mark.parametrize("rc", [0, 2])
+    def test_has_succeeded_when_cloud_init_says_so(self, rc):
+        install_by_cloud_init._wait(channel(HERE), Machine(status=Result(rc, "status: done\n", "")))
+
+    @pytest.mark.parametrize(
+        ("rc", "status"), [(1, "status: error"), (0, "status: disabled"), (2, "status: error")]
+    )
+    def test_has_failed_with_cloud_inits_words(self, rc, status):
+        machine = Machine(status=Result(rc, status, ""), tail=Result(0, "E: no such package\n", ""))
+        with pytest.raises(LabError, match=r"by cloud-init: status: \w+ \| E: no such package"):
+            install_by_cloud_init._wait(channel(HERE), machine)
+
+    def test_of_packages_has_their_version(self):
+        machine = Machine(**{"dpkg-query": Result(0, "7.0.2-3~bpo13+1", "")})
+        assert install_by_cloud_init._version(channel(HERE), machine) == "7.0.2-3~bpo13+1"
+
+    LISTED = (
+        "Name  Version     Rev    Tracking     Publisher    Notes\n"
+        "lxd   5.21.3-abc  33110  5.21/stable  canonical**  held\n"
+    )
+
+    def test_of_a_snap_has_its_revision_as_identity(self):
+        machine = Machine(
+            **{"--version": Result(0, "5.21.3 LTS\n", ""), "snap list": Result(0, self.LISTED, "")}
+        )
+        build = channel("lxd@5.21/stable")
+        assert install_by_cloud_init._version(build, machine) == "5.21.3+snap.33110"
+        assert build.installed("5.21.3+snap.33110").track == "5.21"
+
+    def test_with_another_revision_is_refused(self):
+        listed = Result(0, self.LISTED.replace("33110", "7"), "")
+        machine = Machine(**{"--version": Result(0, "5.21.3", ""), "snap list": listed})
+        with pytest.raises(LabError, match="revision 7 was installed, not 33110"):
+            install_by_cloud_init._version(channel("lxd@5.21/stable"), machine)
+
+
+INSTALLED = [("cloud-init status", out("status: done\n")), ("dpkg-query", out("7.0.2-3"))]
+
+
+class TestFilling:
+    """The same is done with a container and with a virtual machine."""
+
+    @pytest.mark.parametrize("substrate", ["container", "vm"])
+    def test_boots_waits_cleans_and_fetches_what_is_stopped(self, substrate):
+        machine = FakeMachine("cp-bake", image(), answers=INSTALLED, substrate=substrate)
+        said = []
+        fetched = lambda: machine.done.append("fetch")  # noqa: E731
+        assert install_by_cloud_init._fill(channel(HERE), machine, said.append, fetched) == "7.0.2-3"
+        assert machine.done == ["create", "start", "stop", "fetch", "destroy"]
+        assert said == ["booting", "installing by cloud-init", "fetching"]
+        cleaned = machine.commands[-1]
+        assert "cloud-init clean" in cleaned
+        # A virtual machine learns from its seed who it is.
+        assert ("cloud-init.disabled" in cleaned) == (substrate == "container")
+
+    def test_hands_over_a_snap_in_one_step(self, tmp_path):
+        path = tmp_path / "lxd.snap"
+        path.write_bytes(b"hsqs")
+        source = channel("lxd@6/edge").source.model_copy(update={"file": "0" * 64})
+        build = SnapFile(channel("lxd@6/edge").facts, "6.4", "6", source, "", path)
+        answers = [*INSTALLED, ("--version", out("6.4\n")), ("snap list", out("Name\nlxd 6.4 x1\n"))]
+        machine = FakeMachine("cp-bake", image(), answers=answers)
+        install_by_cloud_init._fill(build, machine, lambda _: None, lambda: None)
+        assert machine.files == {"/root/clusterproof.snap.part": b"hsqs"}
+        assert "until [ -e /root/clusterproof.snap ]" in install_by_cloud_init.user_data(build, MIRROR)
+        assert machine.commands[0].endswith("'mv /root/clusterproof.snap.part /root/clusterproof.snap'")
+
+    def test_removes_a_machine_that_failed(self):
+        answers = [("cloud-init status", Result(1, "status: error", ""))]
+        machine = FakeMachine("cp-bake", image(), answers=answers)
+        with pytest.raises(LabError, match="could not be installed by cloud-init"):
+            install_by_cloud_init._fill(channel(HERE), machine, lambda _: None, lambda: pytest.fail("fetched"))
+        assert machine.done == ["create", "start", "destroy"]
+
+
+class Exporting:
+    """A machine whose disk, here an archive, holds a member without what has booted it."""
+
+    name = "cp-bake"
+
+    def __init__(self, place: Path) -> None:
+        self.tree = place / "tree"
+        for name in ("boot", "lib/modules/6.9.1", "lib/modules/6.12.3"):
+            (self.tree / name).mkdir(parents=True)
+        (self.tree / "installed").write_text("by cloud-init")
+
+    def export(self, disk: Path) -> None:
+        with tarfile.open(disk, "w") as tar:
+            tar.add(self.tree, ".")
+
+
+class TestDisk:
+    @pytest.fixture
+    def tools(self, tmp_path, monkeypatch) -> Path:
+        folder = bake_with_stand_ins(tmp_path, monkeypatch)
+        disks_with_stand_ins(folder)
+        return folder
+
+    @pytest.fixture
+    def base(self, tmp_path) -> RootfsImage:
+        folder = tmp_path / "base"
+        folder.mkdir()
+        (folder / "vmlinuz").write_text("kernel")
+        (folder / "initrd").write_text("initial")
+        return RootfsImage("base", folder / "root.img", "")
+
+    @pytest.mark.usefixtures("tools")
+    def test_becomes_a_tree_with_the_kernel_that_booted_it(self, tmp_path, base):
+        root = tmp_path / "root"
+        install_by_cloud_init._fetch_disk(Exporting(tmp_path), base, root)
+        assert (root / "installed").read_text() == "by cloud-init"
+        names = {path.name: path.read_text() for path in (root / "boot").iterdir()}
+        assert names == {"vmlinuz": "kernel", "vmlinuz-6.12.3": "kernel", "initrd": "initial"}
+        assert not list(tmp_path.glob("root.disk")) + list(tmp_path.glob("published*"))
+
+    def test_that_cannot_be_read_says_why(self, tools, tmp_path, base):
+        stand_in(tools, "mount", "echo 'mount: no loop devices' >&2; exit 32")
+        with pytest.raises(LabError, match=r"what machine cp-bake has become cannot be read: .*no loop"):
+            install_by_cloud_init._fetch_disk(Exporting(tmp_path), base, tmp_path / "root")
+
+    def test_is_made_an_image_in_the_way_of_others(self, tools, tmp_path, base):
+        stand_in(tools, "dpkg-query", r"printf 'incus-base\t7.0.2-3\tamd64\n'")
+        images = Path(shutil.copytree(rootfs.IMAGES, tmp_path / "images"))
+        (images / "vm" / "customise").write_text('touch "$1/customised"')
+
+        def fill(root: Path) -> str:
+            install_by_cloud_init._fetch_disk(Exporting(tmp_path), base, root)
+            return "7.0.2-3"
+
+        into = tmp_path / "out"
+        made = rootfs.make(
+            channel(HERE), into, lambda _: None, images_dir=images, kind=rootfs.VM, fill=fill
+        )
+        assert made == rootfs.find(channel(HERE), into, images, rootfs.VM)
+        assert made.package_version == "7.0.2-3"
+        assert made.kernel.read_text() == "kernel"
+        with tarfile.open(made.rootfs) as disk:
+            assert {"./installed", "./customised"} <= set(disk.getnames())
+
+
+class TestRecipe:
+    def test_changes_with_the_revision_and_the_user_data(self, monkeypatch, tmp_path):
+        build = channel("lxd@5.21/stable")
+        digest = rootfs.digest(build)
+        assert rootfs.digest(build.resolved(33111)) != digest
+        copy = Path(shutil.copytree(rootfs.CLOUD_INIT, tmp_path / "cloud-init"))
+        monkeypatch.setattr(rootfs, "CLOUD_INIT", copy)
+        assert rootfs.digest(build) == digest
+        (copy / "install-snap.yaml").write_text("changed")
+        assert rootfs.digest(build) != digest
+
+    def test_of_other_builds_does_not(self, monkeypatch, tmp_path):
+        builds = [*KNOWN.select()]
+        digests = [rootfs.digest(build) for build in builds]
+        monkeypatch.setattr(rootfs, "CLOUD_INIT", tmp_path)
+        assert [rootfs.digest(build) for build in builds] == digests
+
+
+def test_without_a_lab_host_there_is_no_first_boot(tmp_path, monkeypatch):
+    monkeypatch.setattr(rootfs._Job, "check", lambda _: None)
+    with pytest.raises(LabError, match=f"clusterproof bake {HERE} does it"):
+        rootfs.make(channel(HERE), tmp_path, lambda _: None)
+    assert not list(tmp_path.glob("*.partial"))

@@ -1,0 +1,314 @@
+"""Builds of one's own: what they are made from, what they are called, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterproof.builds import Bound, Expectation, Range
+from clusterproof.lab.baking import install_by_cloud_init, sideload
+from clusterproof.lab.builds import catalogue, snap_store
+from clusterproof.lab.builds.apt_mirror import Mirror
+from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.images import rootfs
+from tests.fakes import (
+    FakeCheckout,
+    bake_beforehand,
+    bake_with_stand_ins,
+    disks_with_stand_ins,
+    stand_in,
+)
+
+pytest_plugins = ["pytester"]
+
+KNOWN = catalogue.load()
+ELF = b"\x7fELF the daemon"
+DIGEST = hashlib.sha256(ELF).hexdigest()
+
+
+@pytest.fixture
+def daemon(tmp_path) -> Path:
+    path = tmp_path / "incusd"
+    path.write_bytes(ELF)
+    return path
+
+
+@pytest.fixture
+def packages(tmp_path) -> Path:
+    folder = tmp_path / "debs, and more"
+    folder.mkdir()
+    (folder / "b.deb").write_text("incus-base")
+    (folder / "a.deb").write_text("incus-client")
+    (folder / "b.changes").write_text("no package")
+    return folder
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch) -> Path:
+    """A PATH that begins with stand-ins for what fills a root file system."""
+    folder = bake_with_stand_ins(tmp_path, monkeypatch)
+    calls = tmp_path / "calls"
+    stand_in(folder, "dpkg-deb", 'case $2 in *.deb) cat "$2" ;; esac')
+    stand_in(folder, "dpkg-query", r"printf 'incus-base\t7.0.9-1\tamd64\n'")
+    stand_in(folder, "mksquashfs", 'cp "$1/usr/libexec/incus/incusd" "$2" 2>/dev/null || echo installed >"$2"')
+    unpack = 'mkdir -p "$4/usr/libexec/incus" "$4/proc"; echo old >"$4/usr/libexec/incus/incusd"'
+    stand_in(folder, "unsquashfs", unpack)
+    stand_in(folder, "mount", "exit 0")
+    stand_in(folder, "chroot", "echo 7.0.2")
+    install = 'for last; do case $last in */root) mkdir "$last" ;; esac; done'
+    stand_in(folder, "mmdebstrap", f'printf "%s\\n" "$@" >>{calls}; {install}')
+    return folder
+
+
+def add(text: str, into: Path) -> catalogue.SideloadedBuild:
+    known, (found,) = sideload.add([text], KNOWN, into, lambda _: None)
+    assert known.get(found.name) == found
+    assert isinstance(found, catalogue.SideloadedBuild)
+    return found
+
+
+@pytest.mark.usefixtures("tools")
+class TestDaemon:
+    def test_takes_the_place_of_the_one_in_its_base(self, tmp_path, daemon):
+        found = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+        made = rootfs.find(found, tmp_path / "out")
+        assert made
+        assert made.rootfs.read_bytes() == ELF
+
+    def test_is_called_after_what_it_reports_and_its_digest(self, tmp_path, daemon):
+        found = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+        assert found.name == f"incus@7.0.2+sideload.{DIGEST[:12]}"
+        assert found.track == "7.0"
+        assert found.installed(found.version).source == "daemon of one's own over incus@6.0.4"
+
+    def test_is_found_again_and_not_made_twice(self, tools, tmp_path, daemon):
+        first = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+        stand_in(tools, "chroot", "exit 1")
+        assert add(f"incus@6.0.4={daemon}", tmp_path / "out") == first
+
+    def test_another_content_is_another_build(self, tmp_path, daemon):
+        first = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+        daemon.write_bytes(ELF + b" of today")
+        assert add(f"incus@6.0.4={daemon}", tmp_path / "out").version != first.version
+
+    def test_that_does_not_run_over_its_base_is_refused_with_its_words(self, tools, tmp_path, daemon):
+        stand_in(tools, "chroot", "echo 'incusd: error while loading libcowsql.so.0' >&2; exit 127")
+        with pytest.raises(LabError, match=r"sh ended with 127: incusd: error while loading libcowsql"):
+            add(f"incus@6.0.4={daemon}", tmp_path / "out")
+
+    @pytest.mark.parametrize("says", ["Usage: true", "", "version\n7.0"])
+    def test_that_reports_no_version_is_refused(self, tools, tmp_path, daemon, says):
+        stand_in(tools, "chroot", f"echo '{says}'")
+        with pytest.raises(LabError, match="is it the product's daemon"):
+            add(f"incus@6.0.4={daemon}", tmp_path / "out")
+        assert not list((tmp_path / "out").glob("*.partial"))
+
+    def test_takes_its_place_on_the_disk_of_a_machine_too(self, tools, tmp_path, daemon):
+        disks_with_stand_ins(tools)
+        base = """
+        for last; do case $last in */root) root=$last ;; esac; done
+        mkdir -p "$root/boot" "$root/lib/modules/6.12.9" "$root/lib/modules/6.12.10" "$root/usr/libexec/incus"
+        for name in boot/vmlinuz boot/initrd usr/libexec/incus/incusd; do echo "$name" >"$root/$name"; done
+        """
+        stand_in(tools, "mmdebstrap", base)
+        build = sideload.read(f"incus@6.0.4={daemon}", KNOWN)
+        made = rootfs.make(build, tmp_path / "out", lambda _: None, kind=rootfs.VM)
+        assert made.package_version == f"7.0.2+sideload.{DIGEST[:12]}"
+        assert made == rootfs.find(build, tmp_path / "out", kind=rootfs.VM)
+        # It boots as its base does.
+        assert (made.kernel.read_text(), made.initrd.read_text()) == ("boot/vmlinuz\n", "boot/initrd\n")
+        with tarfile.open(made.rootfs) as disk:
+            taken = disk.extractfile("./usr/libexec/incus/incusd")
+            assert taken
+            assert taken.read() == ELF
+            assert [name for name in disk.getnames() if name.startswith("./boot/")] == []
+
+    def test_is_not_laid_over_two_builds_at_once(self, tmp_path, daemon):
+        both = [f"incus@6.0.4={daemon}", f"incus@7.0.2={daemon}"]
+        with pytest.raises(UsageError, match="is there twice: daemon of one's own over incus@6"):
+            sideload.add(both, KNOWN, tmp_path / "out", lambda _: None)
+
+
+@pytest.mark.usefixtures("tools")
+class TestPackages:
+    def test_are_installed_with_their_base(self, tmp_path, packages):
+        found = add(f"incus@7.0.2={packages}", tmp_path / "out")
+        assert found.version.startswith("7.0.9-1+sideload.")
+        said = (tmp_path / "calls").read_text().splitlines()
+        (include,) = [line for line in said if line.startswith("--include=")]
+        assert include.count(".deb") == 2
+        assert "incus-base" in include
+        # A comma in the folder's name must not cut a name in two.
+        assert "and more" not in include
+        assert f"--hook-dir={rootfs.FILES_INSIDE}" in said
+
+    def test_their_digest_is_that_of_their_contents(self, tmp_path, packages):
+        first = add(f"incus@7.0.2={packages}", tmp_path / "out")
+        (packages / "a.deb").rename(packages / "z.deb")
+        assert add(f"incus@7.0.2={packages}", tmp_path / "out") == first
+        sums = sorted(hashlib.sha256(name.encode()).hexdigest() for name in ("incus-base", "incus-client"))
+        assert hashlib.sha256("\n".join(sums).encode()).hexdigest() == first.source.digest
+
+    def test_of_another_product_are_refused(self, tmp_path, packages):
+        with pytest.raises(UsageError, match="are incus-client, incus-base, and none of lxd, lxd-client"):
+            add(f"lxd@5.0.2={packages}", tmp_path / "out")
+
+    def test_that_are_none_are_refused(self, tools, tmp_path, packages):
+        stand_in(tools, "dpkg-deb", "echo 'dpkg-deb: error: not a Debian format archive' >&2; exit 2")
+        with pytest.raises(UsageError, match=r"a\.deb is no package: dpkg-deb: error: not a Debian"):
+            add(f"incus@7.0.2={packages}", tmp_path / "out")
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="squashfs-tools are not installed")
+class TestSnap:
+    def snap(self, folder: Path, text: str) -> Path:
+        """Make a snap that says ``text`` of itself."""
+        (folder / "tree" / "meta").mkdir(parents=True)
+        (folder / "tree" / "meta" / "snap.yaml").write_text(text)
+        path = folder / "own.snap"
+        subprocess.run(["mksquashfs", folder / "tree", path, "-quiet"], check=True, capture_output=True)
+        return path
+
+    @pytest.mark.parametrize(
+        ("version", "known_as", "track"),
+        [("5.21.3-abc1234", "5.21.3", "5.21"), ("'6.4'", "6.4", "6"), ("git-570aaa1", "6", "6")],
+    )
+    def test_goes_by_what_it_says_until_it_is_installed(self, tmp_path, version, known_as, track):
+        path = self.snap(tmp_path, f"name: lxd\nversion: {version}\n")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        known, (build,) = sideload.add([f"lxd={path}"], KNOWN, tmp_path / "out", lambda _: None)
+        assert isinstance(build, catalogue.SnapFile)
+        assert build.name == f"lxd@{known_as}+sideload.{digest[:12]}"
+        assert (build.track, known.get(build.name)) == (track, build)
+        assert build.identity("5.21.9") == f"5.21.9+sideload.{digest[:12]}"
+        assert build.facts.state_dir == "/var/snap/lxd/common/lxd"
+        assert snap_store.settle([build]) == [build]
+
+    def test_is_installed_by_cloud_init_from_its_file(self, tmp_path):
+        build = sideload.read(f"lxd={self.snap(tmp_path, 'name: lxd')}", KNOWN)
+        assert isinstance(build, catalogue.SnapFile)
+        text = install_by_cloud_init.user_data(build, Mirror())
+        assert "snap install --dangerous /root/clusterproof.snap" in text
+        assert "--revision" not in text
+
+    @pytest.mark.parametrize(
+        ("product", "text", "says"),
+        [
+            ("lxd", "name: microceph", 'is the snap "microceph" and not lxd'),
+            ("lxd", "- a list", "has no meta/snap.yaml that can be read"),
+            ("incus", "name: incus", "incus is not packaged as a snap"),
+            ("lxc", "name: lxd", 'product "lxc" is not in lab/products'),
+        ],
+    )
+    def test_that_cannot_be_installed_is_refused(self, tmp_path, product, text, says):
+        with pytest.raises(UsageError, match=says):
+            sideload.read(f"{product}={self.snap(tmp_path, text)}", KNOWN)
+
+    def test_that_is_damaged_is_refused(self, tmp_path):
+        (tmp_path / "cut.snap").write_bytes(b"hsqs and no more")
+        with pytest.raises(UsageError, match="is no snap"):
+            sideload.read(f"lxd={tmp_path / 'cut.snap'}", KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("incus@6.0.4", "does not say what is laid over which build"),
+        ("=incusd", "does not say what is laid over which build"),
+        ("incus@6.0.4=", "does not say what is laid over which build"),
+        ("incus@9.9={daemon}", "nearest: incus@7.5.1"),
+        ("incus={daemon}", "not in lab/products"),
+        ("incus@6.0.4={daemon}/none", "Not a directory; write it like"),
+        ("incus@6.0.4=/no/such/file", "No such file or directory; write it like"),
+        ("incus@6.0.4={folder}/text", "is no program"),
+        ("incus@6.0.4={folder}/empty", "no [*].deb in the folder"),
+    ],
+)
+def test_what_cannot_be_sideloaded_is_one_clear_line(tmp_path, daemon, text, says):
+    (tmp_path / "text").write_text("a text")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=says) as caught:
+        sideload.read(text.format(daemon=daemon, folder=tmp_path), KNOWN)
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    st.tuples(*[st.integers(0, 40)] * 3).map(lambda numbers: ".".join(map(str, numbers))),
+    st.text("0123456789abcdef", min_size=64, max_size=64),
+)
+def test_expectations_are_those_of_the_reported_version(reported, digest):
+    base = KNOWN.get("incus@6.0.4")
+    source = catalogue.Overlay(form="daemon", base=base.name, digest=digest)
+    build = catalogue.SideloadedBuild(base.facts, base.version, base.track, source, base, Path("incusd"))
+    found = build.found(build.identity(reported))
+    bound = Bound(version="20.0.0", proof="run")
+    plain = Range(product="incus", track="feature", fixed=bound).expects(reported)
+    assert Range(product="incus", track="feature", fixed=bound).expects(found.version) is plain
+    assert (plain is Expectation.FIXED) == (int(reported.split(".")[0]) >= 20)
+
+
+@pytest.mark.parametrize(
+    ("product", "version", "track"),
+    [
+        ("incus", "6.0.4", "6.0"),
+        ("incus", "6.10", "feature"),
+        ("incus", "7.0.2-3~bpo13+1", "7.0"),
+        ("lxd", "5.21.3", "5.21"),
+        ("lxd", "5.2", "feature"),
+        ("lxd", "6.4", "6"),
+        ("lxd", "4.24", "feature"),
+        ("lxd", "6+sideload.0123456789ab", "6"),
+        ("lxd", "5.21.3+snap.33110", "5.21"),
+    ],
+)
+def test_a_version_has_the_track_that_it_begins_with(product, version, track):
+    assert KNOWN.product(product).track_of(version) == track
+
+
+def test_the_tracks_in_the_catalogue_are_those_of_their_versions():
+    assert all(build.facts.track_of(build.version) == build.track for build in KNOWN.builds)
+
+
+class TestOption:
+    @pytest.fixture
+    def checkout(self, pytester, monkeypatch, tmp_path) -> FakeCheckout:
+        monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
+        checkout = FakeCheckout(pytester, monkeypatch)
+        checkout.ledger()
+        checkout.scenario("def test_it(case): pass\n@pytest.mark.upgrade\ndef test_up(case): pass")
+        return checkout
+
+    @pytest.fixture
+    def sideloaded(self, checkout, daemon) -> str:  # noqa: ARG002
+        """The option for a daemon whose image was made before, and reports "6.0.4-1"."""
+        option = f"incus@6.0.4={daemon}"
+        bake_beforehand(sideload.read(option, KNOWN))
+        return option
+
+    def cells(self, result) -> list[str]:
+        return [line.partition("::")[2] for line in result.outlines if "::test_" in line]
+
+    def test_alone_is_run_alone(self, checkout, sideloaded):
+        result = checkout.run("--collect-only", "-q", "--sideload", sideloaded)
+        assert self.cells(result) == ["test_it[incus@6.0.4-1]"]
+
+    def test_stands_beside_the_builds_that_are_named(self, checkout, sideloaded):
+        result = checkout.run("--collect-only", "-q", "--sideload", sideloaded, "--build", "incus@7.0.2")
+        assert self.cells(result) == [
+            "test_it[incus@6.0.4-1]",
+            "test_it[incus@7.0.2]",
+            "test_up[incus@6.0.4-1-to-7.0.2]",
+        ]
+
+    def test_that_cannot_be_is_one_line(self, checkout):
+        result = checkout.run("--collect-only", "-q", "--sideload", "incus@6.0.4=/no/such/file")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        (line,) = [line for line in result.errlines if line.strip()]
+        assert "No such file or directory" in line

@@ -1,0 +1,155 @@
+"""The product's daemon: what is asked of systemd, and what its answers mean."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from clusterproof.lab.cluster import daemon as daemons
+from clusterproof.lab.cluster.member import CommandError, Member
+from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.core.waiting import NotObservedError, eventually
+from clusterproof.lab.substrates.machine import Result
+from tests.fakes import LXD_502, FakeMachine, image, out
+
+
+@pytest.fixture
+def machine() -> FakeMachine:
+    machine = FakeMachine("cp-r1-m1", image())
+    machine.start()
+    return machine
+
+
+@pytest.fixture
+def member(machine) -> Member:
+    return Member("m1", machine, Transcript())
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Wait as long as the lab, and ask again sooner."""
+    monkeypatch.setattr(
+        daemons, "eventually", lambda probe, **options: eventually(probe, **options, every=0.001)
+    )
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Ask twice or so."""
+    monkeypatch.setattr(
+        daemons,
+        "eventually",
+        lambda probe, **options: eventually(probe, **{**options, "every": 0.001, "within": 0.002}),
+    )
+
+
+def pids(*answers: str):
+    rest = itertools.chain(answers, itertools.repeat(answers[-1]))
+    return lambda *_: out(next(rest))
+
+
+@pytest.mark.parametrize(("said", "pid"), [("1234\n", 1234), ("0\n", 0), ("", 0), ("\n", 0)])
+def test_the_pid(member, machine, said, pid):
+    machine.answers = [("MainPID", out(said))]
+    assert member.daemon.pid() == pid
+    assert machine.commands == ["systemctl show --property=MainPID --value incus.service"]
+
+
+def test_starting_does_not_wait(member, machine):
+    member.daemon.start()
+    units = "incus.socket incus.service"
+    assert machine.commands == [
+        f"sh -c 'systemctl reset-failed {units} 2>/dev/null; systemctl start --no-block {units}'"
+    ]
+    machine.answers = [("start", Result(5, "", "Unit incus.socket not found."))]
+    with pytest.raises(CommandError, match=r"Unit incus\.socket not found"):
+        member.daemon.start()
+
+
+def test_stopping_waits_for_the_end_of_the_process(member, machine):
+    machine.answers = [("MainPID", pids("7", "7", "0"))]
+    member.daemon.stop()
+    first, *asked = machine.commands
+    assert "stop --no-block incus.socket incus.service" in first
+    assert len(asked) == 3
+
+
+@pytest.mark.usefixtures("impatient")
+def test_stopping_what_does_not_stop(member, machine):
+    machine.answers = [("MainPID", pids("7"))]
+    with pytest.raises(NotObservedError, match="m1: daemon stopped; last observation: False"):
+        member.daemon.stop()
+
+
+def test_restarting_is_both(member, machine):
+    machine.answers = [("MainPID", pids("0"))]
+    member.daemon.restart()
+    assert "stop" in machine.commands[0]
+    assert "start --no-block" in machine.commands[-1]
+
+
+def test_neither_shuts_the_instances_down(member, machine):
+    machine.answers = [("MainPID", pids("0"))]
+    for end in (member.daemon.stop, member.daemon.kill):
+        machine.commands.clear()
+        end()
+        command = machine.commands[0]
+        # The unit that shuts them down stops with the socket.
+        assert (
+            command.index("ExecStop=") < command.index("daemon-reload") < command.index("systemctl stop")
+        )
+        assert "/incus-startup.service.d/" in command
+
+
+def test_killing_is_by_signal_9_and_for_good(member, machine):
+    machine.answers = [("MainPID", pids("7", "0"))]
+    member.daemon.kill()
+    command = machine.commands[0]
+    assert "--signal=KILL incus.service" in command
+    # Otherwise a client's call, or systemd itself, would start it again.
+    assert command.index("stop --no-block incus.socket") < command.index("--signal=KILL")
+    assert command.index("--signal=KILL") < command.index("stop --no-block incus.service")
+
+
+def test_environment_is_set_and_unset(member, machine):
+    path = "/etc/systemd/system/incus.service.d/clusterproof.conf"
+    member.daemon.set_environment(A="1", B="two words", C=None)
+    assert machine.files[path].decode() == '[Service]\nEnvironment="A=1"\nEnvironment="B=two words"\n'
+    assert machine.commands[-1] == "systemctl daemon-reload"
+    member.daemon.set_environment(A=None)
+    assert machine.commands[-2:] == [f"rm -f {path}", "systemctl daemon-reload"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_ready_is_what_the_daemon_says_of_itself(member, machine):
+    assert member.daemon.is_ready()
+    assert "--unix-socket /var/lib/incus/unix.socket" in machine.commands[0]
+    assert "/internal/ready" in machine.commands[0]
+    machine.answers = [("internal/ready", Result(22, "", ""))]
+    assert not member.daemon.is_ready()
+    with pytest.raises(NotObservedError, match="m1: daemon ready"):
+        member.daemon.wait_ready()
+
+
+def test_a_machine_that_is_gone_ends_the_waiting(member, machine):
+    machine.up = False
+    with pytest.raises(LabError, match="it is not running"):
+        member.daemon.wait_ready()
+    assert len(machine.commands) == 1
+
+
+def test_the_log_is_the_file_and_the_journal(member, machine):
+    machine.answers = [("journalctl", out("lines"))]
+    assert member.daemon.log() == "lines"
+    assert "/var/log/incus/incusd.log" in machine.commands[0]
+    assert "--unit=incus.service" in machine.commands[0]
+
+
+def test_the_other_product_s_units(member, machine):
+    machine.image = image(LXD_502)
+    member.daemon.start()
+    member.daemon.log()
+    assert "systemctl start --no-block lxd.socket lxd.service" in machine.commands[0]
+    assert "/var/log/lxd/lxd.log" in machine.commands[1]

@@ -1,0 +1,82 @@
+"""Which runs show which bound of a range."""
+
+import pytest
+
+from clusterproof.builds import Bound, Range
+from clusterproof.reports.history.history import History, record
+from clusterproof.reports.matrix.bounds import tracks
+from clusterproof.reports.results.verdicts import Observation
+from tests.samples import build, cell
+
+VERSIONS = ("6.0", "6.0.1", "6.0.2", "6.0.3")
+BUILDS = {f"incus@{one}": build(f"incus@{one}", one, "6.0") for one in VERSIONS}
+AFFECTED = {"issue": "x", "expectation": "affected"}
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """Return what a history of these observations, by version, shows of a range."""
+
+    def shown(range_, observations, **changes):
+        cells = [
+            cell(**AFFECTED | {"build": BUILDS[f"incus@{version}"], "observation": one} | changes)
+            for version, one in observations.items()
+        ]
+        record(tmp_path / "h", cells)
+        with History(tmp_path / "h") as history:
+            (track,) = tracks([range_], history.sightings("x"), BUILDS)
+        return track
+
+    return shown
+
+
+SICK, WELL = Observation.SYMPTOM, Observation.CONFORMS
+
+
+def bounded(**bounds):
+    return Range(
+        product="incus",
+        track="6.0",
+        **{end: Bound(version=at, proof="run") for end, at in bounds.items()},
+    )
+
+
+def versions(shown):
+    return tuple(one and one.build.version for one in (shown.before, shown.after))
+
+
+def test_the_nearest_runs_on_both_sides_show_a_bound(seen):
+    track = seen(bounded(fixed="6.0.2"), {"6.0": SICK, "6.0.1": SICK, "6.0.2": WELL, "6.0.3": WELL})
+    assert versions(track.fixed) == ("6.0.1", "6.0.2")
+    assert track.fixed.whole
+    assert track.introduced is None
+    assert [one.build.version for one in track.builds] == [*VERSIONS]
+
+
+def test_an_introduction_is_shown_the_other_way_round(seen):
+    track = seen(bounded(introduced="6.0.2"), {"6.0": WELL, "6.0.1": WELL, "6.0.2": SICK, "6.0.3": SICK})
+    assert versions(track.introduced) == ("6.0.1", "6.0.2")
+
+
+def test_what_no_run_saw_is_not_shown(seen):
+    assert versions(seen(bounded(fixed="6.0.2"), {"6.0.3": WELL}).fixed) == (None, "6.0.3")
+
+
+def test_what_contradicts_a_bound_does_not_show_it(seen):
+    track = seen(bounded(fixed="6.0.2"), {"6.0.1": WELL, "6.0.2": SICK})
+    assert versions(track.fixed) == (None, None)
+    assert not track.fixed.whole
+
+
+def test_only_reproductions_show_a_bound(seen):
+    track = seen(bounded(fixed="6.0.2"), {"6.0.1": SICK, "6.0.2": WELL}, role="injection")
+    assert versions(track.fixed) == (None, None)
+    assert track.builds == ()
+
+
+def test_other_tracks_and_products_show_nothing(tmp_path):
+    record(tmp_path / "h", [cell(**AFFECTED, build=build("lxd@6.0", "6.0", "6.0"), observation=SICK)])
+    with History(tmp_path / "h") as history:
+        sightings = history.sightings("x")
+    (track,) = tracks([bounded(fixed="6.0.2")], sightings, {"lxd@6.0": build("lxd@6.0", "6.0", "6.0")})
+    assert track.builds == ()

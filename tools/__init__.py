@@ -1,0 +1,1 @@
+"""Benchmarks and generators that no user needs."""
