@@ -5,6 +5,7 @@ The one vocabulary that ``lab`` and ``reports`` share; imports nothing of this p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -118,13 +119,14 @@ class Range(BaseModel):
 
     Affected from ``introduced`` (the track's beginning where absent) up to but not including
     ``fixed`` (for good where absent). ``affected = false`` says that the whole track is free of
-    it, which then takes ``proof`` instead of bounds.
+    it, which then takes ``proof`` instead of bounds. Only such a range may leave ``track`` out: it
+    is about every track of the product that has no range of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     product: Product
-    track: str
+    track: str | None = None
     affected: bool = True
     proof: Literal["run", "code"] | None = None
     introduced: Bound | None = None
@@ -132,7 +134,9 @@ class Range(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        where = f"{self.product} {self.track}"
+        where = f"{self.product} {self.track}" if self.track else self.product
+        if self.affected and self.track is None:
+            raise ValueError(f"range {where}: names no track, which only affected = false may leave out")
         if not self.affected:
             if self.introduced or self.fixed:
                 raise ValueError(
@@ -162,3 +166,9 @@ class Range(BaseModel):
         if self.fixed and not is_before(version, self.fixed.version):
             return Expectation.FIXED
         return Expectation.AFFECTED
+
+
+def range_for(ranges: Iterable[Range], build: Build) -> Range | None:
+    """Return which of ``ranges`` is about ``build``: that of its track, else that of its whole product."""
+    by_track = {entry.track: entry for entry in ranges if entry.product == build.product}
+    return by_track.get(build.track) or by_track.get(None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from clusterproof.builds import Bound, Build, Range, is_before
+from clusterproof.builds import Bound, Build, Range, is_before, range_for
 from clusterproof.reports.history.history import Sighting
 from clusterproof.reports.matrix.urls import build_id
 from clusterproof.reports.results.verdicts import Observation
@@ -42,7 +42,7 @@ class Track(NamedTuple):
 
 
 def tracks(
-    ranges: Iterable[Range], sightings: Iterable[Sighting], builds: Mapping[str, Build]
+    ranges: Sequence[Range], sightings: Iterable[Sighting], builds: Mapping[str, Build]
 ) -> list[Track]:
     """Return what ``sightings``, the newest at the end, show of each of ``ranges``.
 
@@ -66,33 +66,31 @@ def tracks(
     judged = [one for one in seen if one.symptom or one.conforms]
     found = []
     for entry in ranges:
-        of_track = [
-            one for one in judged if (one.build.product, one.build.track) == (entry.product, entry.track)
-        ]
+        of_track = [one for one in judged if range_for(ranges, one.build) is entry]
         found.append(
             Track(
                 entry,
-                _shown(entry.introduced, of_track, sick_after=True),
-                _shown(entry.fixed, of_track, sick_after=False),
+                _shown(entry.introduced, of_track, affected_after=True),
+                _shown(entry.fixed, of_track, affected_after=False),
                 tuple(of_track),
             )
         )
     return found
 
 
-def _shown(bound: Bound | None, judged: list[Seen], *, sick_after: bool) -> Shown | None:
+def _shown(bound: Bound | None, judged: list[Seen], *, affected_after: bool) -> Shown | None:
     """Return which of ``judged`` show ``bound``, at or after which builds are sick or well."""
     if bound is None:
         return None
     before = [
         one
         for one in judged
-        if is_before(one.build.version, bound.version) and (one.conforms if sick_after else one.symptom)
+        if is_before(one.build.version, bound.version) and (one.conforms if affected_after else one.symptom)
     ]
     after = [
         one
         for one in judged
         if not is_before(one.build.version, bound.version)
-        and (one.symptom if sick_after else one.conforms)
+        and (one.symptom if affected_after else one.conforms)
     ]
     return Shown(bound, before[-1] if before else None, after[0] if after else None)

@@ -1,7 +1,8 @@
-"""The ledger: one TOML file per documented issue, beside its scenario and with the same stem."""
+"""The ledger: one TOML file per documented issue, beside the test modules that reproduce it."""
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import tomllib
@@ -24,7 +25,7 @@ from pydantic import (
 )
 
 from clusterproof import SUITES
-from clusterproof.builds import Bound, Build, Expectation, Product, Range
+from clusterproof.builds import Bound, Build, Expectation, Product, Range, range_for
 
 Where = Literal["log", "message"]
 
@@ -170,17 +171,15 @@ class Issue(BaseModel):
             yield 'ranges: a bug needs at least one (kind = "bug")'
         if self.kind == "bug" and not self.symptom.patterns:
             yield 'symptom.patterns: a bug needs at least one (kind = "bug")'
-        seen: dict[tuple[str, str], int] = {}
+        seen: dict[tuple[str, str | None], int] = {}
         for index, entry in enumerate(self.ranges):
             if entry.product not in self.products:
                 listed = ", ".join(self.products)
                 yield f'ranges[{index}].product: "{entry.product}" is not among products ({listed})'
             first = seen.setdefault((entry.product, entry.track), index)
             if first != index:
-                yield (
-                    f'ranges[{index}].track: {entry.product} "{entry.track}" already has its range in '
-                    f"ranges[{first}]"
-                )
+                whose = f'{entry.product} "{entry.track}"' if entry.track else f"the whole of {entry.product}"
+                yield f"ranges[{index}].track: {whose} already has its range in ranges[{first}]"
 
     @property
     def path(self) -> Path:
@@ -188,18 +187,29 @@ class Issue(BaseModel):
         return self._path
 
     @property
-    def scenario(self) -> Path:
-        """The test module that reproduces it."""
-        return self._path.with_suffix(".py")
+    def scenarios(self) -> tuple[Path, ...]:
+        """The test modules that reproduce it, by name: all whose ledger entry this is (``entry_beside``)."""
+        modules = self._path.parent.glob(f"{glob.escape(self._path.stem)}*.py")
+        return tuple(sorted(module for module in modules if entry_beside(module) == self._path))
 
     def expects(self, build: Build) -> Expectation:
-        """Return what the ledger says of ``build``: its track's range, or that nothing is known."""
+        """Return what the ledger says of ``build``, or that nothing is known."""
         if build.product not in self.products:
             return Expectation.NOT_APPLICABLE
-        for entry in self.ranges:
-            if (entry.product, entry.track) == (build.product, build.track):
-                return entry.expects(build.version)
-        return Expectation.UNKNOWN
+        entry = range_for(self.ranges, build)
+        return entry.expects(build.version) if entry else Expectation.UNKNOWN
+
+
+def entry_beside(module: Path) -> Path:
+    """Return the ledger file that a test module belongs to, whether or not it is there.
+
+    Of several scenario modules of one issue, each has the name of the TOML file and words of its own behind
+    it: ``test_pool_ceph.py`` belongs to ``test_pool.toml``, unless there is a ``test_pool_ceph.toml``.
+    """
+    words = module.stem.split("_")
+    stems = ["_".join(words[:count]) for count in range(len(words), 1, -1)]
+    files = [module.with_name(f"{stem}.toml") for stem in stems]
+    return next((file for file in files if file.exists()), module.with_suffix(".toml"))
 
 
 # By the last name in a dotted key: what may stand there, for messages about unknown keys.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -23,17 +24,21 @@ class Source(NamedTuple):
     more: bool
 
 
-def source_of(issue: Issue) -> Source | None:
-    """Return the source of the scenarios of ``issue``, or None where it cannot be read."""
+def sources_of(issue: Issue) -> list[Source]:
+    """Return the source of each test module of ``issue`` that can be read and is not empty."""
+    return [source for module in issue.scenarios if (source := _source(module))]
+
+
+def _source(module: Path) -> Source | None:
     try:
-        lines = plain(issue.scenario.read_text(encoding="utf-8", errors="replace")).splitlines()
+        lines = plain(module.read_text(encoding="utf-8", errors="replace")).splitlines()
     except OSError:
         return None
     if not lines:
         return None
     html = highlight("\n".join(lines[:_LINES]), PythonLexer(), HtmlFormatter(cssclass="python"))
     return Source(
-        path="/".join(issue.scenario.parts[-3:]),
+        path="/".join(module.parts[-3:]),
         html=Markup(html),  # noqa: S704 (Pygments escapes what it colours)
         more=len(lines) > _LINES,
     )

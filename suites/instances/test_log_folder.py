@@ -8,13 +8,12 @@ nothing in it has changed for a day. After a restart of the daemon the same expi
 The expiry runs when the daemon starts and every 24 hours of a clock that nothing can set, so its period
 is shortened in the product's own binary, and files are given the times they would have by then. A folder
 that really is of no instance shows that the expiry has run: it goes through the names in order, and that
-one is the last. The soak (``--soak``) changes no binary and waits for the real period.
+one is the last.
 """
 
 import pytest
 
 from clusterproof.fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
-from clusterproof.fixtures.soak import Night
 
 pytestmark = pytest.mark.documents("lxd-14791")
 
@@ -248,26 +247,3 @@ def test_read_only(members: Cluster, symptom: SymptomWatch) -> None:
         check_none_gone(files, files & log_files(member))
     member.run(f"find {beneath} -exec touch {{}} + && umount {folder}", check=True)
     check_runs(member)
-
-
-@pytest.mark.soak
-@pytest.mark.members(1)
-def test_real_period(members: Cluster, soak: Night, symptom: SymptomWatch) -> None:
-    """With the product as it is, a day and an hour after its start."""
-    member = members.members[0]
-
-    def arrange() -> list[str]:
-        member.daemon.start()
-        member.daemon.wait_ready()
-        members.set_up(member)
-        launch(member)
-        member.client("cluster", "enable", member.name)
-        leave_unknown_folder(member, "12 hours ago")
-        return sorted(age(member, when="12 hours ago"))
-
-    files = set(soak.begin(arrange))
-    soak.wait(hours=25)
-    unknown = folder_of(member, UNKNOWN)
-    assert not member.inspect.file(unknown).exists, f"the log expiry has not removed {unknown}"
-    with symptom("the log files of the running container are kept"):
-        check_kept(member, files)

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from clusterproof.builds import Expectation
-from clusterproof.reports.results.ledger import LedgerError, Pattern, Symptom, load_ledger, read_issue
+from clusterproof.reports.results.ledger import LedgerError, Pattern, Symptom, entry_beside, load_ledger, read_issue
 from tests.samples import (
     DOWNGRADE,
     INCUS_604,
@@ -42,7 +42,7 @@ def test_what_is_written_is_what_is_read(checkout):
     assert issue.title == "Downgrade inside an LTS channel breaks the cluster"
     assert issue.needs == ("container",)
     assert issue.path == checkout.root / "suites/upgrade/test_downgrade.toml"
-    assert issue.scenario == checkout.root / "suites/upgrade/test_downgrade.py"
+    assert issue.scenarios == (checkout.root / "suites/upgrade/test_downgrade.py",)
     assert issue.ranges[1].fixed.claim == "6.0.1"
 
 
@@ -77,6 +77,29 @@ def test_the_symptom_is_found_line_by_line_and_once():
     # What a log says is no symptom where the message was to say it.
     assert symptom.find({"message": "behind", "log": []}) == []
     assert symptom.find({}) == []
+
+
+def test_a_range_without_a_track_is_about_every_track_that_has_none_of_its_own(checkout):
+    text = DOWNGRADE.replace('track = "7.0"\naffected', "affected")
+    assert text != DOWNGRADE
+    downgrade = checkout.load(text)["lxd-15313"]
+    assert downgrade.expects(INCUS_604) is Expectation.FIXED
+    assert downgrade.expects(INCUS_702) is Expectation.NOT_AFFECTED
+    assert downgrade.expects(INCUS_751) is Expectation.NOT_AFFECTED
+    assert downgrade.expects(LXD_502) is Expectation.AFFECTED
+
+
+def test_the_modules_of_an_issue_begin_with_its_name(checkout):
+    ledger = checkout.load(DOWNGRADE)
+    folder = checkout.root / "suites/upgrade"
+    write_ledger(checkout.root, {"upgrade/test_downgrade_schema": DOWNGRADE.replace("lxd-15313", "lxd-1")})
+    others = ("test_downgrade_vm", "test_downgrade_schema_vm", "test_downgraded", "test_down")
+    for name in (*others, "downgrade"):
+        (folder / f"{name}.py").touch()
+    found = {module.stem for module in ledger["lxd-15313"].scenarios}
+    assert found == {"test_downgrade", "test_downgrade_vm"}
+    assert entry_beside(folder / "test_downgrade_schema_vm.py") == folder / "test_downgrade_schema.toml"
+    assert entry_beside(folder / "test_downgraded.py") == folder / "test_downgraded.toml"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +169,16 @@ def test_the_symptom_is_found_line_by_line_and_once():
             'product = "incus"\ntrack = "7.0"',
             'product = "lxd"\ntrack = "5.0"',
             "ranges[2].track: *ranges[0]",
+        ),
+        (
+            'product = "lxd"\ntrack = "5.0"',
+            'product = "lxd"',
+            "ranges[0]: range lxd: names no track, which only affected = false may leave out",
+        ),
+        (
+            'product = "incus"\ntrack = "7.0"',
+            'product = "incus"\naffected = false\nproof = "code"\n[[ranges]]\nproduct = "incus"',
+            "ranges[3].track: the whole of incus already has its range in ranges[2]",
         ),
         (
             'introduced = { version = "5.0.0"',
