@@ -1,7 +1,11 @@
-"""A throw-away client certificate, and the product's API over https with it."""
+"""Client certificates that are made for one run and thrown away with it."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +18,29 @@ NAME = "clusterproof"
 
 
 def make_certificate(folder: Path, name: str = NAME) -> tuple[Path, Path]:
-    """Return (certificate, key) as PEM files in ``folder``, made if they are missing; valid for a week."""
+    """Return (certificate, key) as PEM files in ``folder``, made if they are missing; valid for a week.
+
+    All workers of a run share the pair, so that only one of them may make it.
+    """
     cert_path, key_path = folder / f"{name}.crt", folder / f"{name}.key"
-    if cert_path.exists() and key_path.exists():
-        return cert_path, key_path
+    with _locked(folder):
+        if not (cert_path.exists() and key_path.exists()):
+            _make(cert_path, key_path, name)
+    return cert_path, key_path
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on ``folder`` that ends with the process at the latest and leaves no file."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make(cert_path: Path, key_path: Path, name: str) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -27,7 +50,7 @@ def make_certificate(folder: Path, name: str = NAME) -> tuple[Path, Path]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Members' clocks may be behind this machine's.
+        # Members' clocks may be behind the clock here.
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=7))
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -42,4 +65,3 @@ def make_certificate(folder: Path, name: str = NAME) -> tuple[Path, Path]:
         )
     )
     cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return cert_path, key_path

@@ -1,7 +1,7 @@
-"""Processes that a run leaves running beside it, and that end with it: machines, and what they need.
+"""Background processes of a run, such as QEMU and Ceph's daemons: they outlive their parent and end with the run.
 
-Each is known by a file in the run's folder, so that another process can find and end it: ``down``, or a
-sweep after the run was killed.
+A file in the run's folder identifies each, so that another process can find and end it: ``down``, or a sweep
+after the run was killed.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
 _FOLDER = "processes"
-PROC = Path("/proc")
 
 
 class Process:
-    """One process: ``name`` is unique in its run, ``log`` has what it says on both outputs."""
+    """One process: ``name`` is unique in its run, ``log`` collects its standard output and error."""
 
     def __init__(self, run: Path, name: str) -> None:
         self.name = name
@@ -35,7 +36,7 @@ class Process:
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start ``argv``, which lives on when this process ends. Raises LabError where it cannot be started."""
+        """Start ``argv`` in a session of its own, so that it outlives this process. Raises LabError."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self.log.open("ab") as log:
@@ -59,23 +60,25 @@ class Process:
             pid = int(number)
         except (OSError, ValueError):
             return None
-        # Another process may have got the number meanwhile.
+        # The kernel may have given the id to another process meanwhile.
         return pid if began(pid) == at else None
 
-    def stands_still(self) -> bool:
-        """Say whether the process was stopped (SIGSTOP), so that it lives and does nothing."""
-        pid = self.pid()
-        return pid is not None and _stat(pid)[:1] == [b"T"]
+    def stopped(self) -> bool:
+        """Say whether the process is stopped by a signal (SIGSTOP): alive, but not running."""
+        with contextlib.suppress(psutil.Error):
+            pid = self.pid()
+            return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        return False
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if the process still runs."""
+        """Send a signal if the process still runs."""
         pid = self.pid()
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def end(self, *, patience: float = 0) -> None:
-        """End the process: by TERM, ``patience`` seconds later by KILL. Raises LabError where it does not."""
+        """Terminate the process, and kill it if it still runs ``patience`` seconds later. Raises LabError."""
         if patience:
             self.signal(signal.SIGTERM)
             with contextlib.suppress(NotObservedError):
@@ -88,17 +91,17 @@ class Process:
         self._file.unlink(missing_ok=True)
 
     def tail(self, lines: int = 3) -> str:
-        """Return the last words of the process, on one line."""
+        """Return the last lines of the log, joined into one."""
         return tail(self.log, lines)
 
 
 def of_run(run: Path) -> list[Process]:
-    """Return the processes that were started for the run whose folder is ``run`` and not ended."""
+    """Return the processes that were started for the run with folder ``run`` and not ended through ``end``."""
     return [Process(run, path.stem) for path in sorted((run / _FOLDER).glob("*.pid"))]
 
 
 def end_all(run: Path) -> int:
-    """End every process of the run whose folder is ``run``; return how many still ran."""
+    """End every process of the run with folder ``run``; return how many were still running."""
     found = [process for process in of_run(run) if process.pid() is not None]
     for process in found:
         process.end()
@@ -106,46 +109,41 @@ def end_all(run: Path) -> int:
 
 
 def began(pid: int) -> str:
-    """Return when process ``pid`` started, in clock ticks after boot; empty where there is none."""
-    fields = _stat(pid)
-    # A zombie has ended; only its parent has not noticed yet.
-    return fields[19].decode() if fields and fields[0] != b"Z" else ""
+    """Return when process ``pid`` started, in seconds after boot; empty where it has ended.
+
+    Unlike the time of day, this does not change when the clock is set. A zombie has ended.
+    """
+    with contextlib.suppress(psutil.Error, ValueError):  # of a number that no process can have
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return f"{process.create_time() - psutil.boot_time():.2f}"
+    return ""
 
 
-def numbers() -> list[int]:
-    """Return the ids of all processes of this machine."""
-    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
-
-
-def command_line(pid: int) -> bytes:
-    """Return the words that process ``pid`` was started with, a zero byte after each; empty where it is gone."""
-    return _read(PROC / f"{pid}/cmdline")
+def command_lines() -> Iterator[tuple[int, list[str]]]:
+    """Yield the id and the command line of every process; the kernel's own threads have an empty one."""
+    for process in psutil.process_iter(["cmdline"]):
+        yield process.pid, process.info["cmdline"] or []
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that process ``pid`` has started."""
-    return [int(child) for child in _read(PROC / f"{pid}/task/{pid}/children").split()]
+    """Return the ids of the children of process ``pid``; none where it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
 
 
 def tail(log: Path, lines: int = 3) -> str:
-    """Return the last lines of a file as one; nothing where there is none."""
-    return " | ".join(_read(log).decode(errors="replace").strip().splitlines()[-lines:])
-
-
-def _read(path: Path) -> bytes:
+    """Return the last lines of a file joined into one; empty where there is no file."""
     try:
-        return path.read_bytes()
+        text = log.read_text(errors="replace")
     except OSError:
-        return b""
-
-
-def _stat(pid: int) -> list[bytes]:
-    """Return what the kernel says of process ``pid``, from its state on; nothing where there is none."""
-    return _read(PROC / f"{pid}/stat").rpartition(b")")[2].split()
+        return ""
+    return " | ".join(text.strip().splitlines()[-lines:])
 
 
 def run_tool(argv: Sequence[str], given: str = "", timeout: float = 120) -> None:
-    """Run a tool that is to succeed, with ``given`` as its input. Raises LabError with its own words."""
+    """Run a tool with ``given`` as its input. Raises LabError with its error output where it fails."""
     done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode != 0:
         raise LabError(f"{argv[0]} failed: {done.stderr.strip() or done.returncode}")

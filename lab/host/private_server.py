@@ -1,10 +1,11 @@
-"""A private incusd, for machines where no LXD or Incus server runs."""
+"""A private incusd, for computers where no LXD or Incus server runs."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,16 +15,16 @@ from pathlib import Path
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.core.processes import began, children, command_line, numbers, tail
+from clusterproof.lab.core.processes import began, children, command_lines, tail
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
-# Where Debian's, Zabbly's and other packages put the daemon, beside the search path.
+# Where the packages of Debian, Zabbly and others install the daemon, outside of PATH.
 DAEMONS = ("/usr/libexec/incus/incusd", "/opt/incus/bin/incusd")
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_NEEDED = 1024
 CGROUPS = Path("/sys/fs/cgroup")
-# What liblxc asks of a binary in memory before it trusts it (src/lxc/rexec.c).
+# The seals that liblxc requires of a binary in memory before it trusts it (src/lxc/rexec.c).
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -36,10 +37,10 @@ def daemon_binary() -> Path | None:
 
 
 class PrivateServer:
-    """An incusd of the lab's own: its state, log and pid file below the lab's folder.
+    """The lab's own incusd: its state, log and pid file are in the lab's folder.
 
-    It has a mount namespace of its own, so that its mounts end with its processes and, where the
-    machine's control groups are of the first kind or mixed, it can be given a pure second kind.
+    It runs in its own mount namespace, so that its mounts end with its processes. On cgroup v1 or hybrid hosts
+    it gets a pure cgroup v2 mount there.
     """
 
     def __init__(self, bridge: str) -> None:
@@ -50,18 +51,18 @@ class PrivateServer:
         self._pid_file = runs.folder() / "host.pid"
 
     def ensure(self) -> Path:
-        """Return the socket of a server that answers, starting one where none does.
+        """Return the socket of the server, which is started unless it answers.
 
-        Raises LabError where it cannot be started, with the end of its log.
+        Raises LabError, with the end of the server's log, where it cannot be started.
         """
         with runs.lock("host"):
             if not self.answers():
                 self._stop_daemon()
-                self._start(within=self._survivor())
+                self._start(within=self._monitor())
         return self.socket
 
     def answers(self) -> bool:
-        """Say whether the server answers, within five seconds."""
+        """Say whether the server answers within five seconds."""
         if not self.socket.exists():
             return False
         try:
@@ -71,10 +72,10 @@ class PrivateServer:
         return True
 
     def stop(self, idle: Callable[[], bool] = lambda: True) -> bool:
-        """End the server and every process it left, if it is ``idle``; say whether it was. Its data stay.
+        """Stop the server and every process it left, if it is ``idle``; say whether it was. Its data stay.
 
-        A run that begins meanwhile has marked itself as alive before it looks for the server, so it is
-        either seen by ``idle`` or waits here and then starts the server again.
+        A run that begins meanwhile marks itself as alive before it looks for the server, so either ``idle``
+        sees it, or it waits for the lock and starts the server again.
         """
         with runs.lock("host"):
             if not idle():
@@ -82,7 +83,7 @@ class PrivateServer:
             self._stop_daemon()
             for pid in self._survivors():
                 _kill(pid, signal.SIGKILL)
-            # The bridge outlives its server; the next one makes it again from its database.
+            # The bridge outlives its server; the next server makes it again from its database.
             subprocess.run(
                 ["ip", "link", "delete", self.bridge], capture_output=True, check=False, timeout=10
             )
@@ -95,12 +96,12 @@ class PrivateServer:
     def _start(self, within: int | None) -> None:
         """Start incusd, in the mount namespace of process ``within`` where one is given.
 
-        Members outlive a killed daemon; their mounts are in its namespace, which a new daemon has to
-        share to find them.
+        Members outlive a killed daemon. Their mounts are in its namespace, and the new daemon finds them only
+        if it shares that.
         """
         binary = daemon_binary()
         if binary is None:
-            raise LabError("no incusd on this machine; run lab/bootstrap, or name a server with --lab-host")
+            raise LabError("incusd is not installed; run lab/bootstrap, or name a server with --lab-host")
         self.folder.mkdir(parents=True, exist_ok=True)
         _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)
@@ -110,12 +111,12 @@ class PrivateServer:
             raise LabError(f"{binary} cannot be copied into memory: {error.strerror}") from error
         daemon = (
             f"export INCUS_EXEC_PATH=/proc/$$/fd/{sealed}; "
-            f'exec "{binary}" --group root --logfile "{self.log}"'
+            f"exec {shlex.join([str(binary), '--group', 'root', '--logfile', str(self.log)])}"
         )
         if within is not None:
             argv = ["nsenter", f"--mount=/proc/{within}/ns/mnt", "sh", "-c", daemon]
         else:
-            argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _cgroups() + daemon]
+            argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _pure_cgroup_v2() + daemon]
         environment = {
             **os.environ,
             "INCUS_DIR": str(self.folder),
@@ -147,7 +148,7 @@ class PrivateServer:
             )
 
     def _daemon_pid(self) -> int | None:
-        """Return the daemon's pid if the process in the pid file is still that one."""
+        """Return the daemon's process id, None where the process in the pid file has ended."""
         try:
             pid, started = self._pid_file.read_text().split()
         except (OSError, ValueError):
@@ -168,31 +169,36 @@ class PrivateServer:
     def _survivors(self) -> list[int]:
         """Return the processes that an earlier daemon of this folder left behind.
 
-        They are known by their own name and the folder in their command line, so that somebody who
-        looks at one of its files is left alone. A member's first process is its monitor's child.
+        They are identified by their program and this folder in their command line; other programs that have
+        one of its files open are left alone. A member's first process is its monitor's child.
         """
-        monitor = f"[lxc monitor] {self.folder}/".encode()
-        mark = f"{self.folder}/".encode()
         found = []
-        for pid in numbers():
-            if pid != os.getpid():
-                line = command_line(pid)
-                name = line.partition(b"\0")[0].rpartition(b"/")[2]
-                if line.startswith(monitor) or (mark in line and name in (b"incusd", b"dnsmasq")):
-                    found += [pid, *children(pid)]
+        for pid, argv in command_lines():
+            line = " ".join(argv)
+            program = argv[0].rpartition("/")[2] if argv else ""
+            left_behind = program in ("incusd", "dnsmasq") and f"{self.folder}/" in line
+            if pid != os.getpid() and (left_behind or line.startswith(self._monitor_title)):
+                found += [pid, *children(pid)]
         return found
 
-    def _survivor(self) -> int | None:
-        """Return a surviving monitor, whose mount namespace is the earlier daemon's."""
-        return next((p for p in self._survivors() if command_line(p).startswith(b"[lxc monitor]")), None)
+    def _monitor(self) -> int | None:
+        """Return the monitor of a surviving member: its mount namespace is the earlier daemon's."""
+        return next(
+            (pid for pid, argv in command_lines() if " ".join(argv).startswith(self._monitor_title)), None
+        )
+
+    @property
+    def _monitor_title(self) -> str:
+        """What the command line of LXC's monitor of one of the server's containers begins with."""
+        return f"[lxc monitor] {self.folder}/"
 
 
 def _sealed(binary: Path) -> int:
-    """Return a file descriptor of a copy of ``binary`` in memory that nobody can change any more.
+    """Return the file descriptor of a sealed copy of ``binary`` in memory, which cannot be changed any more.
 
-    For each command in a member incusd starts itself anew, and liblxc makes such a copy each time, lest the
-    member writes to the binary (CVE-2019-5736). That costs more than the command; a sealed binary is not
-    copied again.
+    incusd executes itself for each command in a member, and liblxc copies it into memory each time so that the
+    member cannot overwrite it (CVE-2019-5736). The copy takes longer than the command; liblxc does not copy a
+    binary that is sealed already.
     """
     copy = os.memfd_create("incusd", os.MFD_ALLOW_SEALING)
     with binary.open("rb") as source, open(copy, "wb", closefd=False) as target:
@@ -201,18 +207,17 @@ def _sealed(binary: Path) -> int:
     return copy
 
 
-def _cgroups() -> str:
-    """Return the shell lines that give the daemon control groups of the second kind, if need be."""
+def _pure_cgroup_v2() -> str:
+    """Return the shell commands that mount cgroup v2 alone; nothing where the host has it so."""
     if (CGROUPS / "cgroup.controllers").exists():
         return ""
     return f"umount -R -l {CGROUPS} 2>/dev/null || true; mount -t cgroup2 none {CGROUPS}; "
 
 
 def _raise_inotify_limit() -> None:
-    """Let root have as many inotify instances as Incus's own packages ask for.
+    """Raise root's limit of inotify instances to what Incus's own packages set.
 
-    Privileged members share the limit of root; many members at once fail in ways that look like a
-    product's fault.
+    All privileged members share root's limit; beyond it they fail in ways that look like a product's fault.
     """
     with contextlib.suppress(OSError, ValueError):
         if int(INOTIFY.read_text()) < INOTIFY_NEEDED:

@@ -1,8 +1,8 @@
-"""The namespaces of a container that runs on this machine: entering them costs a tenth of asking its server.
+"""Entering a local container through its namespaces, which takes a tenth of the time that its server takes.
 
-For each command a server starts itself anew, writes the outputs to files and keeps an operation: 50 to 130 ms,
-against 5 to 15 ms here. What runs inside is bound as the server binds it, but for the filter of system calls:
-the same control group, so that it is frozen and killed with the member, and the same capabilities.
+For each command the server executes itself, writes the outputs to files and keeps an operation: 50 to 130 ms,
+against 5 to 15 ms here. A command is confined as the server would confine it, except for the seccomp filter: it
+has the container's capabilities, and a cgroup of the container's, so that it is frozen and killed with the member.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.core.processes import PROC, began, children, command_line, numbers
+from clusterproof.lab.core.processes import began, children, command_lines
 from clusterproof.lab.substrates.machine import Result
 
-# What a server gives to commands that it runs.
+PROC = Path("/proc")
+# The environment that a server gives to the commands it runs.
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin",
     "HOME": "/root",
@@ -30,19 +31,20 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
 }
-# $1 is the control group's list of processes.
-JOIN = '{ echo $$ >"$1"; } 2>/dev/null || { echo "nsenter: no control group" >&2; exit 1; }; shift; exec "$@"'
-# What the tool says first where it could not enter.
+# $1 is the cgroup's cgroup.procs.
+JOIN = '{ echo $$ >"$1"; } 2>/dev/null || { echo "nsenter: no cgroup" >&2; exit 1; }; shift; exec "$@"'
+# Its messages begin with its name where it cannot enter.
 TOOL = "nsenter"
 GROUP = "clusterproof"
 
 
 @dataclass(frozen=True)
 class Namespaces:
-    """Those of the first process, ``pid``, of a container.
+    """The namespaces of a container's first process, ``pid``.
 
-    ``began`` tells it from another process that gets its number. ``group`` is the list of processes of its
-    control group, None where it has none of its own, ``forbidden`` are the numbers of the capabilities it lacks.
+    ``began`` distinguishes the process from a later one with the same id. ``group`` is the cgroup.procs file
+    that commands join, None on a host without cgroup v2; ``forbidden`` are the numbers of the capabilities that
+    the container lacks.
     """
 
     pid: int
@@ -66,20 +68,20 @@ class Namespaces:
         return ["sh", "-c", JOIN, "sh", str(self.group), *entering] if self.group else entering
 
     def run(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
-        """Run ``argv`` as root inside; the outputs are what it has written when it ends.
+        """Run ``argv`` as root inside; the outputs are what was written by the time it ends.
 
-        Raises LabError where the container cannot be entered, or the command goes on after ``timeout`` seconds,
-        OSError where this machine has no room for what it says.
+        Raises LabError where the container cannot be entered or the command is still running after ``timeout``
+        seconds, OSError where its output does not fit on the disk here.
         """
-        rc, said, complained = self._run(argv, timeout, stdin)
-        return Result(rc, said.decode(errors="replace"), complained.decode(errors="replace"))
+        rc, stdout, stderr = self._run(argv, timeout, stdin)
+        return Result(rc, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
     def read(self, path: str, *, timeout: float) -> bytes | None:
         """Return the content of file ``path`` inside, None where there is none. Raises what ``run`` raises."""
-        rc, content, complained = self._run(["cat", "--", path], timeout, None)
+        rc, content, stderr = self._run(["cat", "--", path], timeout, None)
         if rc == 0:
             return content
-        reason = complained.decode(errors="replace").strip()
+        reason = stderr.decode(errors="replace").strip()
         if reason.endswith(os.strerror(errno.ENOENT)):
             return None
         raise LabError(reason)
@@ -87,9 +89,9 @@ class Namespaces:
     def write(self, path: str, content: bytes, mode: int, *, timeout: float) -> None:
         """Write the file ``path`` inside, owned by root. Raises what ``run`` raises."""
         argv = ["sh", "-c", 'umask 077; cat >"$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}"]
-        rc, _, complained = self._run(argv, timeout, content)
+        rc, _, stderr = self._run(argv, timeout, content)
         if rc:
-            raise LabError(complained.decode(errors="replace").strip())
+            raise LabError(stderr.decode(errors="replace").strip())
 
     def _run(self, argv: list[str], timeout: float, stdin: bytes | None) -> tuple[int, bytes, bytes]:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -112,16 +114,16 @@ class Namespaces:
                 process.wait()
             for file in (out, err):
                 file.seek(0)
-            said, complained = out.read(), err.read()
-        if process.returncode and complained.startswith(f"{TOOL}: ".encode()):
-            raise LabError(complained.decode(errors="replace").strip())
-        return process.returncode, said, complained
+            stdout, stderr = out.read(), err.read()
+        if process.returncode and stderr.startswith(f"{TOOL}: ".encode()):
+            raise LabError(stderr.decode(errors="replace").strip())
+        return process.returncode, stdout, stderr
 
 
 def of(container: str) -> Namespaces | None:
-    """Return those of the container called ``container``, as LXC calls it; None where it is not of this machine.
+    """Return the namespaces of the container that LXC calls ``container``.
 
-    Also None where this process may not enter it.
+    None where it does not run on this computer or this process may not enter it.
     """
     if os.geteuid() != 0:
         return None
@@ -138,18 +140,18 @@ def of(container: str) -> Namespaces | None:
 
 
 def _monitors(container: str) -> Iterator[int]:
-    """Yield the processes of LXC that watch over the container."""
-    for pid in numbers():
-        line = command_line(pid).rstrip(b"\0")
-        if line.startswith(b"[lxc monitor] ") and line.endswith(f" {container}".encode()):
+    """Yield the ids of LXC's monitor processes of the container."""
+    for pid, argv in command_lines():
+        line = " ".join(argv).strip()
+        if line.startswith("[lxc monitor] ") and line.endswith(f" {container}"):
             yield pid
 
 
 def _group(monitor: int, pid: int) -> Path | None:
-    """Return the list of processes of a control group for commands in the container whose first is ``pid``.
+    """Return the cgroup.procs file of a cgroup for commands in the container with first process ``pid``.
 
-    The group is beside those that the container's own system makes, as one with others below it may have no
-    processes, and goes with the container. The file is named as the monitor sees it.
+    The cgroup is a sibling of those that the container's init makes, because an inner node of cgroup v2 may not
+    hold processes; it is removed with the container. The path leads through the monitor's root.
     """
     for line in _read(PROC / str(pid) / "cgroup").splitlines():
         number, _, path = line.split(":", 2)

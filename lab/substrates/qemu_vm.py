@@ -223,7 +223,7 @@ class VirtualMachine(Guest):
 
     def running(self) -> bool:
         """Say whether QEMU runs, and does not stand still."""
-        return self._qemu.running() and not self._qemu.process.stands_still()
+        return self._qemu.running() and not self._qemu.process.stopped()
 
     def console(self) -> str:
         """Return what the machine has said on its serial console."""

@@ -288,11 +288,3 @@ def test_https_with_a_server_that_no_authority_knows(secure, transcript):
     with pytest.raises(ApiError, match=rf"m1 does not answer at {url}: ") as caught:
         Api(url, name="m1", transcript=transcript, cert=clients, timeout=5)
     assert "certificate" in str(caught.value).lower()
-
-
-def test_a_certificate_is_made_once_and_its_key_is_private(tmp_path):
-    pair = make_certificate(tmp_path)
-    content = [path.read_bytes() for path in pair]
-    assert make_certificate(tmp_path) == pair
-    assert [path.read_bytes() for path in pair] == content
-    assert pair[1].stat().st_mode & 0o077 == 0

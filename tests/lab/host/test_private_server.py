@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -57,7 +58,7 @@ def lab_dir(tmp_path_factory, monkeypatch) -> Path:
 
 @pytest.fixture
 def commands(monkeypatch) -> list[list[str]]:
-    """Nothing is mounted, no link and no limit of this machine is touched; the commands are returned."""
+    """Nothing is mounted, no link and no limit of this computer is touched; the commands are returned."""
     done = []
 
     def start(argv, **options):
@@ -70,7 +71,7 @@ def commands(monkeypatch) -> list[list[str]]:
 
     stand_in = types.SimpleNamespace(Popen=start, run=run, DEVNULL=subprocess.DEVNULL)
     monkeypatch.setattr(private_server, "subprocess", stand_in)
-    monkeypatch.setattr(private_server, "_cgroups", lambda: "")
+    monkeypatch.setattr(private_server, "_pure_cgroup_v2", lambda: "")
     monkeypatch.setattr(private_server, "_raise_inotify_limit", lambda: None, raising=False)
     return done
 
@@ -139,7 +140,7 @@ def test_the_installed_daemon(monkeypatch, tmp_path, incusd):
 
 def test_no_daemon_is_installed(server, monkeypatch):
     monkeypatch.setattr(private_server, "daemon_binary", lambda: None)
-    with pytest.raises(LabError, match=r"no incusd on this machine; run lab/bootstrap.*--lab-host"):
+    with pytest.raises(LabError, match=r"incusd is not installed; run lab/bootstrap.*--lab-host"):
         server.ensure()
 
 
@@ -167,6 +168,21 @@ def test_the_daemon_has_mounts_and_state_of_its_own(server, incusd, commands, la
     (argv,) = [argv for argv in commands if "sh" in argv]
     assert argv[:4] == ["unshare", "--mount", "--propagation", "private"]
     assert f'"--logfile", "{lab_dir}/host.log"' in (server.folder / "started").read_text()
+
+
+@pytest.mark.usefixtures("commands")
+def test_paths_reach_the_daemon_as_they_are(incusd, monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("q") / """a "b" $c 'd'"""
+    folder.mkdir()
+    monkeypatch.setenv("LAB_DIR", str(folder))
+    incusd()
+    server = PrivateServer("cp-test0")
+    try:
+        server.ensure()
+        (given,) = (server.folder / "started").read_text().splitlines()
+        assert json.loads(given) == ["--group", "root", "--logfile", str(folder / "host.log")]
+    finally:
+        server.stop()
 
 
 def test_the_daemon_starts_itself_anew_from_a_sealed_copy(server, incusd):
@@ -243,7 +259,7 @@ def test_what_an_earlier_daemon_left_is_ended(server, bystander):
     monitor = bystander(f"[lxc monitor] {server.folder}/containers c1", "-c", "read line")
     eventually(lambda: set(server._survivors()) >= {left.pid, monitor.pid}, within=10, every=0.01)
     assert server.running()
-    assert server._survivor() == monitor.pid
+    assert server._monitor() == monitor.pid
     server.stop()
     assert left.wait(10) == -signal.SIGKILL
     assert monitor.wait(10) == -signal.SIGKILL
@@ -253,7 +269,7 @@ def test_what_an_earlier_daemon_left_is_ended(server, bystander):
 def test_a_new_daemon_joins_the_mounts_of_surviving_members(server, incusd, bystander, commands):
     incusd()
     monitor = bystander(f"[lxc monitor] {server.folder}/containers c1", "-c", "read line")
-    eventually(lambda: server._survivor() == monitor.pid, within=10, every=0.01)
+    eventually(lambda: server._monitor() == monitor.pid, within=10, every=0.01)
     server.ensure()
     (argv,) = [argv for argv in commands if "sh" in argv]
     assert argv[:2] == ["nsenter", f"--mount=/proc/{monitor.pid}/ns/mnt"]
@@ -271,7 +287,7 @@ def test_a_new_daemon_joins_the_mounts_of_surviving_members(server, incusd, byst
 )
 def test_processes_of_others_are_left_alone(server, bystander, name, argument):
     other = bystander(name, "-c", "echo; read line", argument.format(folder=server.folder))
-    eventually(lambda: name.encode() in processes.command_line(other.pid), within=10, every=0.01)
+    eventually(lambda: name in " ".join(dict(processes.command_lines())[other.pid]), within=10, every=0.01)
     assert not server.running()
     server.stop()
     assert other.poll() is None
@@ -331,7 +347,7 @@ def test_a_server_that_others_use_is_not_ended(server, incusd):
 
 def test_when_a_process_started():
     mine = private_server.began(os.getpid())
-    assert mine.isdigit()
+    assert 0 < float(mine) < float(Path("/proc/uptime").read_text().split()[0])
     assert private_server.began(os.getpid()) == mine
     assert private_server.began(2**30) == ""
 

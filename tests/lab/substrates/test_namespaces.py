@@ -7,14 +7,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
-from clusterproof.lab.core import processes
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.processes import began
 from clusterproof.lab.core.waiting import eventually
 from clusterproof.lab.substrates import namespaces
 from clusterproof.lab.substrates.namespaces import Namespaces
+
+FIRST = 71
 
 root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nsenter") is None, reason="only root enters namespaces, by nsenter"
@@ -108,7 +110,7 @@ def test_a_command_without_an_end_is_killed(inside):
 @root
 def test_a_control_group_that_is_gone(first, tmp_path):
     gone = Namespaces(first, began(first), tmp_path / "gone" / "cgroup.procs", ())
-    with pytest.raises(LabError, match="nsenter: no control group"):
+    with pytest.raises(LabError, match="nsenter: no cgroup"):
         gone.run(["true"], timeout=30)
 
 
@@ -127,25 +129,25 @@ def test_a_container_that_has_ended():
         ended.run(["true"], timeout=30)
 
 
-def process(proc: Path, pid: int, cmdline: str, *children: int) -> Path:
+def process(proc: Path, pid: int, cmdline: str, parent: int, began: int) -> Path:
+    """Make what the kernel says of a process that sleeps: ``began`` is in clock ticks after boot."""
     folder = proc / str(pid)
-    (folder / "task" / str(pid)).mkdir(parents=True)
+    folder.mkdir()
     (folder / "cmdline").write_text(cmdline)
-    (folder / "task" / str(pid) / "children").write_text(" ".join(map(str, children)))
+    fields = ["S", str(parent), *["0"] * 17, str(began), *["0"] * 30]
+    (folder / "stat").write_text(f"{pid} (init) {' '.join(fields)}\n")
     return folder
 
 
 @pytest.fixture
 def proc(tmp_path, monkeypatch) -> Path:
-    """What the kernel says of processes: a monitor, 70, and its container's first process, which is ours."""
-    for module in (namespaces, processes):
-        monkeypatch.setattr(module, "PROC", tmp_path)
+    """What the kernel says of processes: a monitor, 70, and its container's first process, 71."""
+    monkeypatch.setattr(namespaces, "PROC", tmp_path)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    me = os.getpid()
-    process(tmp_path, 70, "[lxc monitor] /x/containers clusterproof_cp-1-m1\0\0", me)
-    stat = Path(f"/proc/{me}/stat").read_bytes()
-    container = process(tmp_path, me, "/sbin/init\0")
-    (container / "stat").write_bytes(stat)
+    (tmp_path / "stat").write_text("btime 1700000000\n")
+    process(tmp_path, 70, "[lxc monitor] /x/containers clusterproof_cp-1-m1\0\0", 1, 500)
+    container = process(tmp_path, FIRST, "/sbin/init\0", 70, 501)
     (container / "status").write_text("Name:\tinit\nCapBnd:\t00000000000000fc\n")
     (container / "cgroup").write_text("5:devices:/\n0::/lxc.payload.cp-1-m1/init.scope\n")
     (tmp_path / "self").mkdir()
@@ -156,14 +158,14 @@ def proc(tmp_path, monkeypatch) -> Path:
 @pytest.mark.usefixtures("proc")
 def test_a_container_is_known_by_its_monitor():
     found = namespaces.of("clusterproof_cp-1-m1")
-    assert found == Namespaces(os.getpid(), began(os.getpid()), None, (0, 1, 8))
+    assert found == Namespaces(FIRST, f"{501 / os.sysconf('SC_CLK_TCK'):.2f}", None, (0, 1, 8))
     assert found.alive()
     assert not Namespaces(found.pid, "0", None, ()).alive()
 
 
 @pytest.mark.parametrize("place", ["", "/init.scope"])
 def test_its_control_group_is_beside_those_of_its_system_and_seen_with_its_monitor_s_eyes(proc, place):
-    (proc / str(os.getpid()) / "cgroup").write_text(f"5:devices:/\n0::/lxc.payload.cp-1-m1{place}\n")
+    (proc / str(FIRST) / "cgroup").write_text(f"5:devices:/\n0::/lxc.payload.cp-1-m1{place}\n")
     whole = proc / "70/root/sys/fs/cgroup/lxc.payload.cp-1-m1"
     whole.mkdir(parents=True)
     for _ in range(2):
@@ -181,7 +183,7 @@ def test_no_other_container_is_taken_for_it(name):
 
 
 def test_a_container_whose_first_process_is_gone(proc):
-    (proc / "70/task/70/children").write_text("")
+    shutil.rmtree(proc / str(FIRST))
     assert namespaces.of("clusterproof_cp-1-m1") is None
 
 
