@@ -26,7 +26,10 @@ from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.progress import ProgressBoard
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host.host import MARK, PROJECT, Host, connect, find, release
+from clusterproof.lab.host import objects, sweeping
+from clusterproof.lab.host.endpoint import find
+from clusterproof.lab.host.host import Host, connect
+from clusterproof.lab.host.names import MARK, PROJECT
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import server_vm, ssh_access
 from clusterproof.lab.substrates.container import Containers
@@ -72,7 +75,7 @@ def command_host(lab_host: str | None) -> Iterator[Host]:
         if host is None:
             run.forget()
         elif not run.kept:
-            release(host)
+            sweeping.release(host)
 
 
 @app.command("doctor")
@@ -225,7 +228,7 @@ def down(
     with one_line_errors():
         chosen = [run for run in runs.Run.known() if run.kept] if everything else [_kept(cluster)]
         for run in chosen:
-            count = release(Host(find(lab_host), run, Transcript()))
+            count = sweeping.release(Host(find(lab_host), run, Transcript()))
             console.print(f"cluster {run.id}: {count} instances and volumes deleted", highlight=False)
 
 
@@ -236,20 +239,20 @@ def sweep(lab_host: LabHost = None) -> None:
         run = runs.Run.new()
         run.hold()
         host = Host(find(lab_host), run, Transcript())
-        swept = host.sweep() if host.is_prepared() else []
-        if host.idle():
-            host.dismantle()
+        swept = sweeping.sweep(host) if host.is_prepared() else []
+        if sweeping.is_idle(host):
+            objects.remove(host)
             swept.append(f"the lab's images, bridge, pool and project on {host.describe()}")
         else:
             swept.append("other runs are alive: their members, and what they need, stay")
-        release(host)
+        sweeping.release(host)
         for line in swept:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def clear(
-    cluster: Annotated[Path, typer.Option("--cluster", help="The cluster's TOML file: docs/own-cluster.md.")],
+    cluster: Annotated[Path, typer.Option("--cluster", help="Its TOML file: docs/existing-cluster.md.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else only say what would be removed.")] = False,
 ) -> None:
     """Remove from somebody's own cluster what dead runs of this machine have left there."""
@@ -301,8 +304,8 @@ def _kept(name: str | None) -> runs.Run:
 
 def _client_environment(host: Host) -> dict[str, str]:
     """Return the variables that make the host's own client talk to this very server."""
-    folder = os.path.dirname(host.where.endpoint)  # noqa: PTH120 - text, also of a URL
+    folder = os.path.dirname(host.endpoint.url)  # noqa: PTH120 - text, also of a URL
     name = "INCUS" if host.client == "incus" else "LXD"
-    return {f"{name}_DIR": folder, f"{name}_SOCKET": host.where.endpoint}
+    return {f"{name}_DIR": folder, f"{name}_SOCKET": host.endpoint.url}
 
 

@@ -1,4 +1,4 @@
-"""The doctor: what this machine can run, what it cannot, and what would change that."""
+"""The doctor: what this computer can run, what it cannot, and what would change that."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from clusterproof.lab.baking import bake
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.core import runs
-from clusterproof.lab.core.api import Api, ApiError
+from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host import host
+from clusterproof.lab.host import endpoint
 from clusterproof.lab.host.capabilities import CAPABILITIES, Capability, missing
 from clusterproof.lab.host.private_server import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
-from clusterproof.lab.images.rootfs import TOOLS
+from clusterproof.lab.images.making import TOOLS
 from clusterproof.lab.substrates import acceleration, qemu_vm, server_vm
 
 BOOTSTRAP = "sudo lab/bootstrap"
@@ -31,7 +31,7 @@ NEEDED_MEMORY = 4 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; ``vital`` where no cluster can be made without it.
+    """The result of one check; ``vital`` where no cluster can be made without it.
 
     ``remedy`` is the command that would change it, empty where there is nothing to do.
     """
@@ -44,15 +44,15 @@ class Finding:
 
 
 def examine(wanted: str | None = None) -> list[Finding]:
-    """Look at this machine without changing it; ``wanted`` is a lab host to use instead."""
+    """Examine this computer without changing it; ``wanted`` is the lab host to use, as in ``endpoint.find``."""
     return list(_findings(wanted))
 
 
 def _findings(wanted: str | None) -> Iterator[Finding]:
     root = os.geteuid() == 0
     yield Finding("python", f"{sys.version.split()[0]}, {'root' if root else 'not root'}")
-    lab_host = _lab_host(wanted, root=root)
-    yield lab_host
+    private = endpoint.chosen(wanted) is None and endpoint.local_server() is None
+    yield _private_server(root=root) if private else _lab_host(wanted)
     absent = {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
     unbaked = [entry.name for entry in catalogue.load().select() if bake.baked(entry) is None]
     yield Finding(
@@ -70,11 +70,11 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield _disk()
     yield _memory()
     yield _btrfs()
-    yield _inotify(private=lab_host.found.startswith("a private"))
-    machines = _machines()
-    yield machines
+    yield _inotify(private=private and root and daemon_binary() is not None)
+    vms = _vms()
+    yield vms
     for name, capability in sorted(CAPABILITIES.items()):
-        yield _capability(name, capability, machines)
+        yield _capability(name, capability, vms)
     kept = [run.id for run in runs.Run.known() if run.kept]
     dead = [run.id for run in runs.Run.known() if not run.alive()]
     yield Finding(
@@ -85,26 +85,26 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     )
 
 
-def _machines() -> Finding:
-    """Look whether members can be virtual machines, and how fast they would be."""
+def _vms() -> Finding:
+    """Check whether members can be virtual machines, and how fast they would be."""
     subject = "virtual machines"
     if reason := qemu_vm.why_not():
         return Finding(subject, reason, ok=False, remedy=f"{BOOTSTRAP} --vm")
     how = {
         "kvm": "with KVM",
-        "tcg": "by software emulation: no machine boots with KVM here",
-        None: "with KVM or without, which the first machine will show",
+        "tcg": "by software emulation: no VM boots with KVM here",
+        None: "with KVM or without, which the first VM will show",
     }
     return Finding(subject, f"QEMU {acceleration.version()}, {how[acceleration.known()]}")
 
 
-def _capability(name: str, capability: Capability, machines: Finding) -> Finding:
-    """Say what members have to be made of for a scenario that needs ``name``."""
+def _capability(name: str, capability: Capability, vms: Finding) -> Finding:
+    """Report which substrate a scenario that needs ``name`` runs on."""
     if "container" in capability.substrates:
-        asked = "; a member is asked, and a virtual machine tried next" if capability.probe else ""
+        asked = "; a member is probed, and a virtual machine tried next" if capability.probe else ""
         return Finding(name, f"in containers{asked}")
-    if not machines.ok:
-        return Finding(name, capability.why_not, ok=False, remedy=machines.remedy)
+    if not vms.ok:
+        return Finding(name, capability.why_not, ok=False, remedy=vms.remedy)
     if reason := missing((name,), "vm"):
         return Finding(name, reason, ok=False, remedy=f"{BOOTSTRAP} --vm")
     return Finding(name, f"in virtual machines: {capability.why_not}")
@@ -122,24 +122,27 @@ def scenarios() -> str:
     return "\n".join(line for line in done.stdout.splitlines() if " scenarios" in line or "::" in line)
 
 
-def _lab_host(wanted: str | None, *, root: bool) -> Finding:
+def _lab_host(wanted: str | None) -> Finding:
+    """Check the server that is named, else the one of this computer."""
     subject = "lab host"
-    named = wanted or os.environ.get("LAB_HOST")
     try:
-        if named:
-            where = host.find(named)
-            facts = _facts(where)
-            found = f"{facts['server']} {facts['server_version']} at {where.endpoint}"
-            return Finding(subject, found + _carries(facts))
-        if local := host.local_server():
-            found = f"the server of this machine at {local}, in a project of its own"
-            return Finding(subject, found + _carries(_facts(host.Where(str(local)))))
+        found = endpoint.find(wanted)
+        facts: dict[str, Any] = found.api(Transcript()).get("")["environment"]
     except (LabError, ApiError) as error:
         return Finding(subject, str(error), ok=False, vital=True, remedy="check --lab-host")
+    vms = "" if server_vm.cannot(facts) else "; it runs virtual machines"
+    if endpoint.chosen(wanted):
+        return Finding(subject, f"{facts['server']} {facts['server_version']} at {found.url}{vms}")
+    return Finding(subject, f"the server of this computer at {found.url}, in a project of its own{vms}")
+
+
+def _private_server(*, root: bool) -> Finding:
+    """Check whether a private server can be started, for want of another one."""
+    subject = "lab host"
     binary = daemon_binary()
     if binary and root:
-        state_now = "running" if PrivateServer(host.NETWORK).running() else "started when it is needed"
-        return Finding(subject, f"a private incusd ({binary}), {state_now}")
+        state = "running" if PrivateServer().running() else "started when it is needed"
+        return Finding(subject, f"a private incusd ({binary}), {state}")
     return Finding(
         subject,
         "no LXD or Incus server answers" + ("" if binary else ", and incusd is not installed"),
@@ -147,24 +150,6 @@ def _lab_host(wanted: str | None, *, root: bool) -> Finding:
         vital=True,
         remedy="run it as root (sudo)" if binary else BOOTSTRAP,
     )
-
-
-def _facts(where: host.Where) -> dict[str, Any]:
-    """Return what the server says of itself."""
-    api = Api(
-        where.endpoint,
-        name="host",
-        transcript=Transcript(),
-        cert=where.cert,
-        server_cert=where.server_cert,
-    )
-    found: dict[str, Any] = api.get("")["environment"]
-    return found
-
-
-def _carries(facts: dict[str, Any]) -> str:
-    """Say whether the host with these facts makes members that are virtual machines."""
-    return "" if server_vm.cannot(facts) else "; it makes virtual machines itself"
 
 
 def _disk() -> Finding:
@@ -199,7 +184,7 @@ def _btrfs() -> Finding:
     tool = shutil.which("mkfs.btrfs") is not None
     return Finding(
         "btrfs",
-        "members are clones" if known and tool else "not to be had: members are copies, which is slower",
+        "members are clones" if known and tool else "not available: members are copies, which is slower",
         ok=known and tool,
         remedy="" if tool else BOOTSTRAP,
     )

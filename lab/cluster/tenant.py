@@ -17,9 +17,9 @@ from typing import Any
 
 from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.core.runs import Run
+from clusterproof.lab.core.runs import Run, owner
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host.host import MARK, owner
+from clusterproof.lab.host.names import MARK
 
 INSTANCES = 8
 NOT_FOUND = 404

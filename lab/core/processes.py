@@ -1,4 +1,4 @@
-"""Background processes of a run, such as QEMU and Ceph's daemons: they outlive their parent and end with the run.
+"""Background processes of a run, such as QEMU: they outlive the process that started them and end with the run.
 
 A file in the run's folder identifies each, so that another process can find and end it: ``down``, or a sweep
 after the run was killed.

@@ -1,11 +1,13 @@
-"""The lab's own state on this machine: its folder, the runs that use it, and locks between them."""
+"""The lab's own state on this computer: its folder, the runs that use it, and locks between them."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
 import shutil
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +18,21 @@ from clusterproof.lab.core.errors import LabError
 
 
 def folder() -> Path:
-    """Return the lab's folder: ``LAB_DIR``, else a system folder for root, a user's one otherwise."""
+    """Return the lab's folder: ``LAB_DIR``, else /var/lib/clusterproof for root and the user's data folder."""
     if chosen := os.environ.get("LAB_DIR"):
         return Path(chosen).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/clusterproof")
     return platformdirs.user_data_path("clusterproof")
+
+
+def owner() -> str:
+    """Return an identity of this computer and folder that survives reboots: only their own runs are swept."""
+    with contextlib.suppress(OSError):
+        identity = Path("/etc/machine-id").read_text().strip()
+        if identity:
+            return f"{identity[:12]}:{folder()}"
+    return f"{socket.gethostname()}:{folder()}"
 
 
 def check_room(wanted: int) -> None:
@@ -31,7 +42,7 @@ def check_room(wanted: int) -> None:
 
 
 def lock(name: str) -> FileLock:
-    """Return the lock called ``name``, the same one for every process that uses this lab."""
+    """Return the lock called ``name``, which all processes that use the lab's folder share."""
     return FileLock(_made("locks") / f"{name}.lock")
 
 
@@ -50,10 +61,10 @@ def _made(name: str) -> Path:
 
 
 class Run:
-    """One use of the lab: everything it makes carries ``id``.
+    """One use of the lab: everything that it makes carries ``id``.
 
-    A run is alive while a process holds it, which a killed process stops doing by itself, or while it
-    is kept for a person (``lab up``).
+    A run is alive while a process holds it, which ends with the process however that ends, or while it is kept
+    for the user (``clusterproof up``).
     """
 
     def __init__(self, run_id: str) -> None:
@@ -63,33 +74,33 @@ class Run:
 
     @classmethod
     def new(cls) -> Run:
-        """Return a run with an id of its own: the time (UTC) and four random hex digits."""
+        """Return a run with a new id: the time (UTC) and four random hex digits."""
         return cls(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
 
     @classmethod
     def known(cls) -> list[Run]:
-        """Return the runs this machine knows of, oldest first."""
+        """Return the runs in the lab's folder, oldest first."""
         place = folder() / "runs"
         return [cls(path.name) for path in sorted(place.iterdir())] if place.is_dir() else []
 
     def number(self) -> int:
-        """Return a number for this process that no other process of the run has: for names."""
+        """Return a number that no other process of the run has, for names."""
         return os.getpid()
 
     @property
     def kept(self) -> bool:
-        """Whether the run was left standing on purpose."""
+        """Whether what the run made is to stay after its process has ended."""
         return (self.folder / "kept").exists()
 
     def keep(self) -> None:
-        """Leave what the run made standing after its process has ended."""
+        """Let what the run made stay after its process has ended."""
         (self.folder / "kept").touch()
 
     def hold(self) -> None:
         """Mark the run as in use by this process, until the process ends."""
         if self._held is not None:
             return
-        # A sweep that came between making and holding would take the run for dead.
+        # A sweep between making the folder and locking the file would take the run for dead.
         with lock("runs"):
             _made(f"runs/{self.id}").chmod(0o700)
             self._held = os.open(self._lock_path(os.getpid()), os.O_RDWR | os.O_CREAT, 0o600)
@@ -100,12 +111,12 @@ class Run:
         return self.kept or any(_is_locked(path) for path in self.folder.glob("*.lock"))
 
     def forget(self) -> None:
-        """Remove the run's folder and give its addresses back."""
+        """Remove the run's folder and release its addresses."""
         with lock("runs"):
             self._forget()
 
     def forget_if_dead(self) -> bool:
-        """Forget the run unless it is alive; say whether it was forgotten."""
+        """Forget the run unless it is alive; return whether it was forgotten."""
         with lock("runs"):
             if self.alive():
                 return False
@@ -135,7 +146,7 @@ class Run:
         return True
 
     def release(self, address: str) -> None:
-        """Give ``address`` back."""
+        """Release ``address``."""
         (folder() / "addresses" / address).unlink(missing_ok=True)
 
     def _lock_path(self, pid: int) -> Path:

@@ -24,7 +24,7 @@ CEPH = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-authtool", "monmap
 
 
 CAPABILITIES: dict[str, Capability] = {
-    "container-instances": Capability(frozenset({"container", "vm", "own"}), ""),
+    "container-instances": Capability(frozenset({"container", "vm", "existing"}), ""),
     # Without the controller a limit is accepted and silently not applied, on sound builds too.
     "cpu-limits": Capability(
         frozenset({"container", "vm"}),

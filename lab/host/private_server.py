@@ -18,6 +18,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.processes import began, children, command_lines, tail
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
+from clusterproof.lab.host.names import NETWORK
 
 # Where the packages of Debian, Zabbly and others install the daemon, outside of PATH.
 DAEMONS = ("/usr/libexec/incus/incusd", "/opt/incus/bin/incusd")
@@ -43,7 +44,7 @@ class PrivateServer:
     it gets a pure cgroup v2 mount there.
     """
 
-    def __init__(self, bridge: str) -> None:
+    def __init__(self, bridge: str = NETWORK) -> None:
         self.bridge = bridge
         self.folder = runs.folder() / "host"
         self.socket = self.folder / "unix.socket"

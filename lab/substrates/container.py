@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.host.host import PROJECT, Host
+from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.names import PROJECT
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import namespaces, preseeds
 from clusterproof.lab.substrates.machine import (

@@ -2,7 +2,7 @@
 
 For each command the server executes itself, writes the outputs to files and keeps an operation: 50 to 130 ms,
 against 5 to 15 ms here. A command is confined as the server would confine it, except for the seccomp filter: it
-has the container's capabilities, and a cgroup of the container's, so that it is frozen and killed with the member.
+has the container's capabilities and a cgroup below the container's, so that it is frozen and killed with it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def seed(keys: Path, *, user_data: str = "", **values: object) -> dict[str, str]
     }
     files = {name: render(name, **filled) for name in FILES}
     if user_data:
-        files |= {"user-data": user_data, "vendor-data": render("install-machine", **filled)}
+        files |= {"user-data": user_data, "vendor-data": render("install-vm", **filled)}
     return files
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.host.host import MARK, NETWORK, POOL, Host, owner
+from clusterproof.lab.core.runs import owner
+from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.names import MARK, NETWORK, POOL
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import PORT
 
@@ -43,7 +45,7 @@ class Instance:
 
     def create(self) -> None:
         """Make the state volume and the instance; it is not started yet."""
-        if not self.host.machines:
+        if not self.host.members:
             self._create_volume()
             self._create_instance()
             return
@@ -83,7 +85,7 @@ class Instance:
         """The URL of the product's API, as it is reached from here."""
         if self._forwarded is None:
             return f"https://{self.address}:{PORT}"
-        if self.host.machines and not self._machine:
+        if self.host.members and not self._machine:
             self._lab("look at", self._locate)
         return f"https://{self.host.address_of(self._machine)}:{self._forwarded}"
 

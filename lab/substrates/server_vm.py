@@ -31,7 +31,7 @@ FRESH = 5.0
 
 def why_not(host: Host) -> str | None:
     """Return why members are not made as virtual machines of ``host``, or None where they are."""
-    if host.where.private:
+    if host.endpoint.private:
         return "the lab host is the lab's own server"
     reason = cannot(host.facts["environment"])
     return f"{host.describe()} {reason}" if reason else None
@@ -42,7 +42,7 @@ def cannot(facts: Mapping[str, Any]) -> str | None:
     if "qemu" not in facts["driver"]:
         return "runs no virtual machines"
     if facts.get("server_clustered"):
-        return "is more than one machine"
+        return "is a cluster: VMs are made on single servers only"
     return None
 
 

@@ -19,7 +19,7 @@ def bench(
     build: Annotated[str, typer.Option("--build", help="The build to measure with.")] = "incus@6.0.4",
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=50)] = 5,
     cold: Annotated[bool, typer.Option("--cold", help="Also bake all builds from nothing.")] = False,
-    machines: Annotated[
+    vm: Annotated[
         bool, typer.Option("--vm", help="Measure virtual machines and Ceph instead of containers.")
     ] = False,
     lab_host: LabHost = None,
@@ -30,8 +30,8 @@ def bench(
         everything = catalogue.load()
         entry = everything.get(build)
         with command_host(lab_host) as host:
-            if machines:
-                rows = benchmark.measure_machines(host, entry, repeats, mirror=mirror)
+            if vm:
+                rows = benchmark.measure_vms(host, entry, repeats, mirror=mirror)
             else:
                 rows = benchmark.measure(host, entry, everything.select(), repeats, cold=cold, mirror=mirror)
     table = Table(box=None, pad_edge=False)

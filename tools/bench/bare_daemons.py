@@ -1,7 +1,7 @@
 """Three bare daemons in network namespaces: how fast a cluster can be at all, for comparison.
 
-Upstream's own shell tests run their clusters so. No machine, no image, no init system: what the lab adds
-to this is the price of real members.
+Upstream's own shell tests run their clusters like this. There is no container, no image and no init system: the
+difference to the lab's time is the price of real members.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Bare:
 def _namespaces(count: int) -> Iterator[None]:
     """Network namespaces with one address each on a bridge of their own, in a namespace of its own too.
 
-    Nothing of this is connected to the machine's network.
+    None of it is connected to the host's network.
     """
     names = [f"{_BRIDGE}-{number}" for number in range(1, count + 1)]
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterproof.lab.baking import bake
-from clusterproof.lab.builds.catalogue import CatalogueBuild
+from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster import ceph, golden
 from clusterproof.lab.cluster.cluster import Cluster
 from clusterproof.lab.core.errors import LabError
@@ -71,7 +71,7 @@ def measure(
     else:
         rows.append(_row(f"{MEMBERS} bare daemons in namespaces: Online", daemons, ""))
         rows.append(_ratio("cluster against bare daemons", formed, daemons, "2.5 x"))
-    # In turns, so that a machine that slows down does so for both.
+    # In turns, so that a slowdown of the host affects both.
     turns = [(_workers(host, entry, 1), _workers(host, entry, 2)) for _ in range(repeats)]
     alone, both = zip(*turns, strict=True)
     rows.append(_row("one cluster made by one worker", alone, ""))
@@ -80,7 +80,7 @@ def measure(
     return rows
 
 
-def measure_machines(
+def measure_vms(
     host: Host, entry: CatalogueBuild, repeats: int, *, mirror: str | None = None
 ) -> list[Row]:
     """Measure virtual machines and Ceph: one golden cluster is built, and restored ``repeats`` times.
@@ -99,7 +99,7 @@ def measure_machines(
         began = time.monotonic()
         with ceph.running(host, quiet, Path(folder)):
             healthy = time.monotonic() - began
-    what = f"{MEMBERS} machines of {entry.name}"
+    what = f"{MEMBERS} VMs of {entry.name}"
     return [
         _row(f"{what}: booted", [took["booted"]], ""),
         _row(f"{what}: formed", [took["formed"]], ""),
@@ -148,13 +148,15 @@ def _workers(host: Host, entry: CatalogueBuild, count: int) -> float:
     """Return the longest time that one of ``count`` processes took for a cluster, all started together."""
     code = (
         "import sys\n"
-        "from clusterproof.lab import bench, catalogue, state\n"
+        "from clusterproof.lab.builds import catalogue\n"
+        "from clusterproof.lab.core.runs import Run\n"
         "from clusterproof.lab.host.host import connect\n"
-        "host = connect(sys.argv[3], state.Run(sys.argv[1]))\n"
+        "from tools.bench.bench import make_once\n"
+        "host = connect(sys.argv[3], Run(sys.argv[1]))\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "print(bench.make_once(host, catalogue.load().get(sys.argv[2])))\n"
+        "print(make_once(host, catalogue.load().get(sys.argv[2])))\n"
     )
-    argv = [sys.executable, "-c", code, host.run.id, entry.name, host.where.endpoint]
+    argv = [sys.executable, "-c", code, host.run.id, entry.name, host.endpoint.url]
     workers = [
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
     ]

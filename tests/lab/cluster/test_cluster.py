@@ -22,7 +22,8 @@ from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host.host import Host, Where
+from clusterproof.lab.host.endpoint import Endpoint
+from clusterproof.lab.host.host import Host
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
 from tests.fakes import INCUS_604, Answer, FakeMachine, FakeServer, Refusal, image, out, stay_alone
@@ -41,7 +42,7 @@ def host(tmp_path, monkeypatch):
     run = Run("20260302T210400Z-ab12")
     run.hold()
     with FakeServer() as server:
-        host = Host(Where(str(server.socket)), run, Transcript())
+        host = Host(Endpoint(str(server.socket)), run, Transcript())
         host.prepare()
         yield host
 

@@ -21,7 +21,8 @@ from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host.host import Host, Where
+from clusterproof.lab.host.endpoint import Endpoint
+from clusterproof.lab.host.host import Host
 from clusterproof.lab.substrates.machine import Result
 from clusterproof.lab.substrates.qemu_vm import VirtualMachine
 from tests.fakes import FakeServer, image, stay_alone
@@ -108,7 +109,7 @@ def host(tmp_path, monkeypatch, did, broken):  # noqa: ARG001
     run = Run.new()
     run.hold()
     with FakeServer() as server:
-        yield Host(Where(str(server.socket)), run, Transcript())
+        yield Host(Endpoint(str(server.socket)), run, Transcript())
 
 
 @pytest.fixture

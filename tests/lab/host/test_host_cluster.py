@@ -1,11 +1,12 @@
-"""A lab host that is a cluster: what is made on each machine, and how members are placed and reached."""
+"""A lab host that is a cluster: what is made on each of its members, and how members are placed and reached."""
 
 from __future__ import annotations
 
 import pytest
 
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.host.host import Host, spanning
+from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.objects import tunnel
 from clusterproof.lab.substrates.container import Container
 from tests.fakes import INCUS_702, Answer, FakeServer, Refusal, image, lab_host
 
@@ -29,25 +30,25 @@ def prepared(host) -> Host:
 
 
 def test_is_told_of_as_what_it_is(host):
-    assert host.describe() == "cluster of 2 machines with incus 7.0.2"
-    assert host.machines == {"h1": "h1.example.org", "h2": "h2.example.org"}
+    assert host.describe() == "cluster of 2 members with incus 7.0.2"
+    assert host.members == {"h1": "h1.example.org", "h2": "h2.example.org"}
 
 
 @pytest.mark.parametrize(("kind", "name"), [("storage-pools", "clusterproof"), ("networks", "clusterproof0")])
-def test_each_machine_is_told_before_the_whole_is_made(server, prepared, kind, name):  # noqa: ARG001
+def test_each_member_is_told_before_the_whole_is_made(server, prepared, kind, name):  # noqa: ARG001
     calls = server.asked(f"POST {kind}")
     assert [call.query.get("target") for call in calls] == ["h1", "h2", None]
     assert {call.body["name"] for call in calls} == {name}
 
 
-def test_the_size_of_the_pool_is_each_machines_own(server, prepared):  # noqa: ARG001
+def test_the_size_of_the_pool_is_each_members_own(server, prepared):  # noqa: ARG001
     *each, whole = server.asked("POST storage-pools")
     assert [call.body["config"] for call in each] == [{"size": "40GiB"}] * 2
     assert "size" not in whole.body["config"]
     assert whole.body["config"]["user.clusterproof"] == "true"
 
 
-def test_without_btrfs_all_machines_get_folders(server, host):
+def test_without_btrfs_all_members_get_folders(server, host):
     def no_btrfs(call):
         if call.body["driver"] == "btrfs" and "target" not in call.query:
             raise Refusal(500, "no btrfs on h2")
@@ -76,7 +77,7 @@ def test_somebody_elses_pool_is_left_alone(server, host):
     assert not server.lines("DELETE")
 
 
-def test_the_network_spans_the_machines(server, prepared):  # noqa: ARG001
+def test_the_network_spans_the_members(server, prepared):  # noqa: ARG001
     config = server.networks["clusterproof0"]["config"]
     assert config["tunnel.x.protocol"] == "vxlan"
     # The kernel takes no more than 15 characters for an interface.
@@ -84,8 +85,8 @@ def test_the_network_spans_the_machines(server, prepared):  # noqa: ARG001
 
 
 def test_two_labs_have_two_networks():
-    assert spanning("one")["tunnel.x.id"] != spanning("another")["tunnel.x.id"]
-    assert all(0 < int(spanning(str(n))["tunnel.x.id"]) < 1 << 24 for n in range(100))
+    assert tunnel("one")["tunnel.x.id"] != tunnel("another")["tunnel.x.id"]
+    assert all(0 < int(tunnel(str(n))["tunnel.x.id"]) < 1 << 24 for n in range(100))
 
 
 class TestMember:
@@ -107,7 +108,7 @@ class TestMember:
         device = server.instances["clusterproof"]["cp-r1-m2"]["devices"]["state"]
         assert device["source"] == "cp-r1-m2-state"
 
-    def test_is_reached_through_its_own_machine(self, members):
+    def test_is_reached_through_its_own_member(self, members):
         assert [member.endpoint.rpartition(":")[0] for member in members] == [
             "https://h1.example.org",
             "https://h2.example.org",
@@ -126,11 +127,11 @@ class TestMember:
         assert again.endpoint.startswith("https://h2.example.org:")
 
 
-def test_room_is_looked_for_on_each_machine(server, prepared):
+def test_room_is_looked_for_on_each_member(server, prepared):
     full = {"space": {"total": 40 << 30, "used": 40 << 30}}
     free = {"space": {"total": 40 << 30, "used": 1 << 30}}
     server.say["GET storage-pools/clusterproof/resources"] = lambda call: Answer(
         full if call.query["target"] == "h2" else free
     )
-    with pytest.raises(LabError, match="the lab's pool on h2 of cluster of 2 machines"):
+    with pytest.raises(LabError, match="the lab's pool on h2 of cluster of 2 members"):
         prepared.check_room()

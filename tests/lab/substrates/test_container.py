@@ -9,7 +9,9 @@ from ipaddress import ip_address
 import pytest
 
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.host.host import Host, Where, owner
+from clusterproof.lab.host.endpoint import Endpoint
+from clusterproof.lab.host.host import Host
+from clusterproof.lab.core.runs import owner
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.container import Container
 from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
@@ -82,7 +84,7 @@ def test_the_product_s_api_is_reached_over_the_bridge(container, server):
 
 
 def test_a_host_elsewhere_passes_the_product_s_api_on(host, server):
-    host.where = Where("https://server.example:8443")
+    host.endpoint = Endpoint("https://server.example:8443")
     container = Container(host, "cp-r1-m1", image())
     container.create()
     proxy = instance(server)["devices"]["api"]

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.host.host import Host, Where
+from clusterproof.lab.host.endpoint import Endpoint
+from clusterproof.lab.host.host import Host
 from clusterproof.lab.images import bootdisk
 from clusterproof.lab.images.rootfs import RootfsImage
 from clusterproof.lab.substrates import server_vm, ssh_access
@@ -79,7 +80,7 @@ def test_on_this_machine_it_is_reached_by_its_own_address(machine, server):
 
 
 def test_elsewhere_the_host_passes_on_what_comes_for_it(host, server):
-    host.where = dataclasses.replace(host.where, endpoint="https://127.0.0.7:8443")
+    host.endpoint = dataclasses.replace(host.endpoint, url="https://127.0.0.7:8443")
     machine = VirtualInstances(host).machine("cp-r1-m1", image(), 1)
     machine.create()
     proxies = {n: d for n, d in made(server)["devices"].items() if d["type"] == "proxy"}
@@ -120,7 +121,7 @@ class TestWhyNot:
         assert why_not(host) is None
 
     def test_a_server_of_the_lab_s_own(self, host):
-        host.where = Where(host.where.endpoint, private=True)
+        host.endpoint = Endpoint(host.endpoint.url, private=True)
         assert why_not(host) == "the lab host is the lab's own server"
 
     def test_a_host_that_cannot(self, host):
@@ -128,9 +129,9 @@ class TestWhyNot:
         assert why_not(host) == "incus 6.0.4 runs no virtual machines"
 
     def test_a_cluster(self, host):
-        host.machines = {"a": "10.0.0.1", "b": "10.0.0.2"}
+        host.members = {"a": "10.0.0.1", "b": "10.0.0.2"}
         host.facts["environment"]["server_clustered"] = True
-        assert why_not(host) == "cluster of 2 machines with incus 6.0.4 is more than one machine"
+        assert why_not(host) == "cluster of 2 members with incus 6.0.4 is a cluster: VMs are made on single servers only"
 
 
 def test_a_disk_is_given_to_the_host_once(host, server):
