@@ -1,9 +1,8 @@
-"""Say what a qualification runs on: a build and its predecessor, or a build of one's own over another.
+"""Choose what a qualification runs on: a build and its predecessor, or an uploaded build and its base.
 
-``candidate.py BUILD [--revision NUMBER] [--against BUILD] [--own PATH]``. ``--own`` is a folder with what was
-uploaded: one daemon, one snap, or packages, which is laid over BUILD and compared with it. Tells GitHub
-``judged`` and ``against``, the names of the two builds, ``builds``, those of them that ``--build`` takes,
-``revisions``, those that their channels have, and ``sideload``.
+``candidate.py BUILD [--against BUILD] [--uploaded PATH]``. ``--uploaded`` is a folder with one daemon, one snap,
+or packages, which is put on top of BUILD and compared with it. Writes outputs for GitHub: ``judged`` and
+``against``, the names of the two builds, ``builds``, those of them that ``--build`` takes, and ``sideload``.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _SHOWN = 5  # files that a message names
 
 
 def predecessor(name: str, known: Catalogue) -> str:
-    """Return what build ``name`` follows, or nothing where there is no telling.
+    """Return the build that ``name`` follows, or nothing where that is not known.
 
     A channel that is not stable follows the stable one of its track, a build of the catalogue the one
-    before it, and all else, which somebody just made, the newest of the catalogue.
+    before it, and any other build, which was made just now, the newest of the catalogue.
     """
     channel = _CHANNEL.fullmatch(name)
     if channel and channel["risk"] != "stable":
@@ -75,16 +74,15 @@ def resolve(*options: str) -> PlannedBuild:
     return builds[0]
 
 
-def choose(build: str, revision: str, against: str, own: Path | None) -> dict[str, str]:
-    """Return what is to be told to GitHub. Raises UsageError."""
-    sideload = f"{build}={uploaded(own)}" if own else ""
+def choose(build: str, against: str, upload: Path | None) -> dict[str, str]:
+    """Return the outputs by their names. Raises UsageError."""
+    sideload = f"{build}={uploaded(upload)}" if upload else ""
     if sideload:
         judged = resolve(f"--sideload={sideload}")
         wanted = against or build
     else:
-        asked = [f"--revision={build}={revision}"] if revision else []
-        judged = resolve(f"--build={build}", *asked)
-        wanted = against or predecessor(build, catalogue.load())
+        judged = resolve(f"--build={build}")
+        wanted = against or predecessor(judged.name, catalogue.load())
     other = resolve(f"--build={wanted}") if wanted else None
     if other and (other.name == judged.name or (judged.revision and other.revision == judged.revision)):
         same = f", revision {judged.revision}" if judged.revision else ""
@@ -94,8 +92,7 @@ def choose(build: str, revision: str, against: str, own: Path | None) -> dict[st
     return {
         "judged": judged.name,
         "against": other.name if other else "",
-        "builds": " ".join(one.name for one in named),
-        "revisions": " ".join(f"{one.name}={one.revision}" for one in named if one.revision),
+        "builds": " ".join(one.asked for one in named),
         "sideload": sideload,
     }
 
@@ -103,19 +100,18 @@ def choose(build: str, revision: str, against: str, own: Path | None) -> dict[st
 def main(arguments: list[str] | None = None) -> int:
     """Write the outputs; return the exit status."""
     parser = argparse.ArgumentParser(prog="candidate.py", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("build", help="what to qualify, or what --own is laid over")
-    parser.add_argument("--revision", default="", help="of a snap's channel, not the one that it has now")
+    parser.add_argument("build", help="what to qualify, or the base of --uploaded")
     parser.add_argument("--against", default="", help="what to compare it with; by default its predecessor")
-    parser.add_argument("--own", type=Path, help="the folder with a build of one's own")
+    parser.add_argument("--uploaded", type=Path, help="the folder with an uploaded build")
     given = parser.parse_args(arguments)
     if not given.build or re.search(r"\s", given.build + given.against):
         parser.error("name one build, and one to compare it with")
     try:
-        told = choose(given.build, given.revision, given.against, given.own)
+        outputs = choose(given.build, given.against, given.uploaded)
     except UsageError as error:
         sys.stderr.write(f"candidate.py: {error}\n")
         return 1
-    lines = "".join(f"{key}={value}\n" for key, value in told.items())
+    lines = "".join(f"{key}={value}\n" for key, value in outputs.items())
     sys.stdout.write(lines)
     if output := os.environ.get("GITHUB_OUTPUT"):
         with Path(output).open("a", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
 """Cut a plan into shards for a job matrix: ``plan_shards.py PLAN [--minutes 45] [--most 8]``.
 
-``PLAN`` is what ``--plan-json`` wrote. Tells GitHub ``shards``, a JSON list like ["1/2", "2/2"] which is
-empty where nothing is to run, ``builds``, the names of the builds, and ``revisions``, those that the channels
-of snaps have: all shards run on these, whatever is released meanwhile.
+``PLAN`` is what ``--plan-json`` wrote. Writes outputs for GitHub: ``shards``, a JSON list like ["1/2", "2/2"]
+which is empty where nothing is to run, and ``builds`` as ``--build`` takes them, with the revisions that the
+channels of snaps have: all shards run on these, whatever is released meanwhile.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.write(f"{plan.summary()}\nshards: {', '.join(listed) or 'none'}\n")
     if output := os.environ.get("GITHUB_OUTPUT"):
         with Path(output).open("a", encoding="utf-8") as file:
-            builds = " ".join(build.name for build in plan.builds)
-            revisions = " ".join(f"{one.name}={one.revision}" for one in plan.builds if one.revision)
-            file.write(f"shards={json.dumps(listed)}\nbuilds={builds}\nrevisions={revisions}\n")
+            builds = " ".join(build.asked for build in plan.builds)
+            file.write(f"shards={json.dumps(listed)}\nbuilds={builds}\n")
     return 0
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from github_cli import GhError, gh
 
-from clusterproof.reports.decide.gate import Finding, Weight, gate
+from clusterproof.reports.decide.gate import Objection, Weight, gate
 from clusterproof.reports.decide.policy import PolicyError, load_policy
 from clusterproof.reports.results.ledger import Issue, LedgerError, load_ledger
 from clusterproof.reports.results.results import FILENAME, Cell, read
@@ -59,13 +59,13 @@ class Known:
     links: tuple[str, ...]
 
 
-def subjects(findings: Iterable[Finding], ledger: Mapping[str, Issue]) -> list[Subject]:
-    """Return what calls for a person among the gate's ``findings``, in their order: the worst first."""
+def subjects(objections: Iterable[Objection], ledger: Mapping[str, Issue]) -> list[Subject]:
+    """Return what calls for a person among the gate's ``objections``, in their order: the worst first."""
     found: dict[str, Subject] = {}
-    for finding in findings:
-        if finding.weight.stops:
-            cell = finding.cell
-            subject = _blocked() if finding.weight is Weight.BLOCKS else _subject(cell, ledger)
+    for objection in objections:
+        if objection.weight.stops:
+            cell = objection.cell
+            subject = _blocked() if objection.weight is Weight.BLOCKS else _subject(cell, ledger)
             found.setdefault(subject.key, subject).builds.setdefault(_build(cell), cell)
     return list(found.values())
 
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         cells, _ = read(given.run / FILENAME)
-        found = subjects(gate(cells, load_policy(given.policy)).findings, load_ledger(ROOT))
+        found = subjects(gate(cells, load_policy(given.policy)).objections, load_ledger(ROOT))
         if given.dry_run or not found:
             lines = [subject.title for subject in found] or ["nothing calls for a person"]
         else:

@@ -62,6 +62,11 @@ class PlannedBuild(_Part):
     missing: tuple[str, ...]
     revision: int | None = None
 
+    @property
+    def asked(self) -> str:
+        """What ``--build`` takes for exactly this build, like ``lxd@5.21/edge=33110``."""
+        return f"{self.name}={self.revision}" if self.revision else self.name
+
 
 class Shard(_Part):
     """One share of a selection; ``index`` counts from 1.
@@ -121,10 +126,10 @@ class Plan(_Part):
         if self.shard:
             parts.append(f"shard {self.shard}")
         of = f" of {self.shard.cells}" if self.shard else ""
-        told = f"{len(self.cells)}{of} cells, about {_time(self.seconds)}"
+        cells = f"{len(self.cells)}{of} cells, about {_time(self.seconds)}"
         if self.workers > 1:
-            told += f" with {self.workers} workers"
-        line = f"{', '.join(parts) or 'plan'}: {told}"
+            cells += f" with {self.workers} workers"
+        line = f"{', '.join(parts) or 'plan'}: {cells}"
         return f"{line}; {self.omitted()}" if self.left_out else line
 
     def omitted(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -201,16 +202,14 @@ def test_a_run_of_everything(runner):
 def test_a_run_of_a_shard(runner):
     assert ran(
         runner,
-        BUILDS="lxd@6/edge incus@7.0.2",
-        REVISIONS="lxd@6/edge=7",
+        BUILDS="lxd@6/edge=7 incus@7.0.2",
         SHARD="3/8",
         BUDGET="20m",
         SKIP_KNOWN="true",
         GATE="none",
     ) == [
-        "--build=lxd@6/edge",
+        "--build=lxd@6/edge=7",
         "--build=incus@7.0.2",
-        "--revision=lxd@6/edge=7",
         "--shard=3/8",
         "--budget=20m",
         "--skip-known",
@@ -218,7 +217,7 @@ def test_a_run_of_a_shard(runner):
     ]
 
 
-def test_a_run_of_an_issue_on_a_build_of_one_s_own(runner):
+def test_a_run_of_an_issue_on_an_uploaded_build(runner):
     assert ran(runner, ISSUES="lxd-15313", SIDELOAD="incus@7.0.2=uploaded/incusd") == [
         "--issue=lxd-15313",
         "--sideload=incus@7.0.2=uploaded/incusd",
@@ -298,14 +297,14 @@ def test_a_plan_becomes_a_matrix_of_jobs(runner):
     done = runner.run("plan_shards.py", "plan.json", "--minutes=45")
     assert done.returncode == 0, done.stderr
     shards = '["1/3", "2/3", "3/3"]'
-    assert runner.outputs == {"shards": shards, "builds": "lxd@5.0.2 incus@7.0.2", "revisions": ""}
+    assert runner.outputs == {"shards": shards, "builds": "lxd@5.0.2 incus@7.0.2"}
 
 
-def test_the_revisions_of_a_night_are_told(runner):
+def test_all_shards_of_a_night_run_on_the_same_revisions(runner):
     plan = plan_of(1, 1, ("lxd@6/edge", "lxd@6/stable"), revision=7)
     (runner.root / "plan.json").write_text(plan.model_dump_json())
     runner.run("plan_shards.py", "plan.json")
-    assert runner.outputs["revisions"] == "lxd@6/edge=7 lxd@6/stable=7"
+    assert runner.outputs["builds"] == "lxd@6/edge=7 lxd@6/stable=7"
 
 
 def test_a_night_with_nothing_new_has_no_shards(runner):
@@ -328,17 +327,20 @@ def test_the_plan_of_a_night_is_pytest_s(runner):
     done = runner.run("plan-nightly", BUILDS="lxd@5.0.2 incus@7.0.2", MINUTES="1", MOST="3")
     assert done.returncode == 0, done.stdout + done.stderr
     shards = '["1/3", "2/3", "3/3"]'
-    assert runner.outputs == {"shards": shards, "builds": "incus@7.0.2 lxd@5.0.2", "revisions": ""}
+    assert runner.outputs == {"shards": shards, "builds": "incus@7.0.2 lxd@5.0.2"}
     assert (runner.root / "out/plan.json").is_file()
     assert not (runner.root / "out/history.sqlite").exists()
 
 
-def test_a_night_watches_every_channel_of_others_unless_it_is_told(runner):
-    runner.program("python")
+def test_a_night_watches_what_has_been_installed_and_names_what_has_not(runner):
+    runner.program("clusterproof")
     assert runner.run("plan-nightly").returncode == 0
-    asked = {word.removeprefix("--build=") for word in runner.calls[0].split() if word.startswith("--build=")}
-    channels = {build.name for build in catalogue.load().builds if not build.by_itself}
-    assert asked == {name for name in channels if "@debian/" not in name}
+    watched = {word.removeprefix("--build=") for word in runner.calls[0].split() if word.startswith("--build=")}
+    listed = (ROOT / ".github/nightly-builds").read_text()
+    unproven = set(re.findall(r"\S+@\S+", "".join(re.findall(r"^#(\S+@.*\n)", listed, re.MULTILINE))))
+    channels = {build.name for build in catalogue.load().builds if "/" in build.name}
+    assert watched == {"lxd", "incus", *(name for name in channels if "@debian/" in name)}
+    assert unproven == channels - watched
 
 
 def test_a_build_that_is_none_ends_the_night_with_its_name(runner):
@@ -399,7 +401,6 @@ def test_a_build_is_qualified_against_its_predecessor(runner):
         "judged": "incus@7.0.2",
         "against": "incus@6.0.4",
         "builds": "incus@7.0.2 incus@6.0.4",
-        "revisions": "",
         "sideload": "",
     }
 
@@ -422,24 +423,23 @@ def test_what_cannot_be_qualified(runner, asked, says):
     assert runner.outputs == {}
 
 
-def test_a_build_of_one_s_own_is_fetched_and_compared_with_its_base(runner, monkeypatch):
+def test_an_uploaded_build_is_fetched_and_compared_with_its_base(runner, monkeypatch):
     runner.program("gh", "mkdir -p uploaded && echo daemon >uploaded/incusd")
     runner.program("sudo", f'echo "$@" >{runner.root}/asked')
     done = runner.run("choose-candidate", BUILD="incus@7.0.2", ARTIFACT_RUN="12", ARTIFACT_NAME="build")
     assert done.returncode == 0, done.stderr
     assert runner.calls[0] == "gh run download 12 --repo owner/clusterproof --name build --dir uploaded"
-    asked = "candidate.py incus@7.0.2 --revision  --against  --own uploaded\n"
+    asked = "candidate.py incus@7.0.2 --against  --uploaded uploaded\n"
     assert (runner.root / "asked").read_text().endswith(asked)
     candidate = module("candidate")
     resolved = resolving(monkeypatch, candidate)
-    told = candidate.choose("incus@7.0.2", "", "", runner.root / "uploaded")
+    told = candidate.choose("incus@7.0.2", "", runner.root / "uploaded")
     own = f"incus@7.0.2={runner.root}/uploaded/incusd"
     assert resolved == [(f"--sideload={own}",), ("--build=incus@7.0.2",)]
     assert told == {
         "judged": f"{own}",
         "against": "incus@7.0.2",
         "builds": "incus@7.0.2",
-        "revisions": "",
         "sideload": own,
     }
 
@@ -450,8 +450,11 @@ def resolving(monkeypatch, candidate, revisions=()):
 
     def resolve(*options):
         asked.append(options)
-        name = options[0].partition("=")[2]
-        revision = int(options[1].rpartition("=")[2]) if options[1:] else dict(revisions).get(name)
+        option, _, name = options[0].partition("=")
+        asked_for = ""
+        if option == "--build":
+            name, _, asked_for = name.partition("=")
+        revision = int(asked_for) if asked_for else dict(revisions).get(name)
         return PlannedBuild(name=name, version="1", missing=(), revision=revision)
 
     monkeypatch.setattr(candidate, "resolve", resolve)
@@ -461,17 +464,16 @@ def resolving(monkeypatch, candidate, revisions=()):
 def test_a_channel_is_qualified_against_the_stable_one(monkeypatch):
     candidate = module("candidate")
     resolving(monkeypatch, candidate, {"lxd@6/edge": 7, "lxd@6/stable": 5}.items())
-    told = candidate.choose("lxd@6/edge", "", "", None)
+    told = candidate.choose("lxd@6/edge", "", None)
     assert told == {
         "judged": "lxd@6/edge",
         "against": "lxd@6/stable",
-        "builds": "lxd@6/edge lxd@6/stable",
-        "revisions": "lxd@6/edge=7 lxd@6/stable=5",
+        "builds": "lxd@6/edge=7 lxd@6/stable=5",
         "sideload": "",
     }
-    assert candidate.choose("lxd@6/edge", "6", "", None)["revisions"] == "lxd@6/edge=6 lxd@6/stable=5"
+    assert candidate.choose("lxd@6/edge=6", "", None)["builds"] == "lxd@6/edge=6 lxd@6/stable=5"
     with pytest.raises(UsageError, match="are the same build, revision 5; compare with another one"):
-        candidate.choose("lxd@6/edge", "5", "", None)
+        candidate.choose("lxd@6/edge=5", "", None)
 
 
 # History
@@ -614,7 +616,7 @@ def judged(runner, cells, **environment):
 def test_a_run_is_judged_and_told_on_the_page(runner, cells):
     assert judged(runner, cells).returncode == 1
     assert "regressed" in runner.summary or "discovered" in runner.summary
-    assert (runner.root / "out/latest/gate.sarif").is_file()
+    assert (runner.root / "out/latest/gate.xml").is_file()
 
 
 def test_a_build_is_judged_against_its_predecessor(runner, cells):
