@@ -29,14 +29,15 @@ from requests_toolbelt import MultipartDecoder
 
 from clusterproof.lab.builds import apt_mirror, catalogue
 from clusterproof.lab.builds.apt_mirror import Mirror
-from clusterproof.lab.builds.catalogue import CatalogueBuild
+from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host import host as hosts
-from clusterproof.lab.host.host import Host, Where
-from clusterproof.lab.images import rootfs
+from clusterproof.lab.host import endpoint, subnets
+from clusterproof.lab.host.endpoint import Endpoint
+from clusterproof.lab.host.host import Host
+from clusterproof.lab.images import logged_commands, making, recipe
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Result
 
@@ -611,7 +612,7 @@ def image(entry: CatalogueBuild = INCUS_702, schema: int = 77, extensions: int =
 
 def bake_beforehand(entry: CatalogueBuild, *, schema: int = 77, truth: bool = True) -> Path:
     """Put an image of ``entry`` into the lab's folder, as a whole bake leaves it; return its folder."""
-    folder = runs.folder() / "images" / rootfs.digest(entry)
+    folder = runs.folder() / "images" / recipe.digest(entry)
     folder.mkdir(parents=True)
     (folder / "rootfs.squashfs").write_bytes(f"rootfs of {entry.name}".encode())
     (folder / "metadata.tar").write_bytes(b"metadata")
@@ -641,10 +642,10 @@ def bake_with_stand_ins(place: Path, monkeypatch) -> Path:
     folder = place / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(rootfs, "GUARD", ())
-    monkeypatch.setattr(rootfs, "TOOLS", {})
-    monkeypatch.setattr(rootfs, "SPACE", 1)
-    monkeypatch.setattr(rootfs.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(logged_commands, "GUARD", ())
+    monkeypatch.setattr(making, "TOOLS", {})
+    monkeypatch.setattr(making, "SPACE", 1)
+    monkeypatch.setattr(making.os, "geteuid", lambda: 0)
     monkeypatch.setattr(apt_mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
     return folder
 
@@ -670,9 +671,9 @@ def stay_alone(monkeypatch, folder: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     # A test that bakes by mistake is not to load packages for minutes: nothing listens there.
     monkeypatch.setenv("LAB_MIRROR", "http://127.0.0.1:9/debian")
-    monkeypatch.setattr(hosts, "SOCKETS", ())
-    monkeypatch.setattr(hosts, "CLIENT_CONFIGS", ())
-    monkeypatch.setattr(hosts, "local_subnets", list)
+    monkeypatch.setattr(endpoint, "SOCKETS", ())
+    monkeypatch.setattr(endpoint, "CLIENT_CONFIGS", ())
+    monkeypatch.setattr(subnets, "local", list)
 
 
 LEDGER = """\
@@ -719,7 +720,7 @@ def lab_host(server: FakeServer, folder: Path, monkeypatch, *, prepared: bool = 
     stay_alone(monkeypatch, folder / "lab")
     run = Run("r1")
     run.hold()
-    host = Host(Where(str(server.socket)), run, Transcript(folder / "transcript.jsonl"))
+    host = Host(Endpoint(str(server.socket)), run, Transcript(folder / "transcript.jsonl"))
     if prepared:
         host.prepare()
     return host
@@ -738,10 +739,9 @@ class FakeCheckout:
         # What this project uses of what is installed; the rest only takes time.
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.setenv("PYTEST_ADDOPTS", "-p allure_pytest.plugin -p pytest_timeout -p xdist.plugin")
-        for module in ("options", "selection", "controller"):
-            monkeypatch.setattr(f"clusterproof.fixtures.{module}.ROOT", self.root)
-        for module in ("options", "selection"):
-            monkeypatch.setattr(f"clusterproof.fixtures.{module}.SUITES", self.root / "suites")
+        monkeypatch.setattr("clusterproof.fixtures.resolve.PACKAGE", self.root)
+        for module in ("fixtures.session", "reports.results.ledger"):
+            monkeypatch.setattr(f"clusterproof.{module}.SUITES", self.root / "suites")
         (self.root / "conftest.py").write_text(CONFTEST)
         (self.root / "pyproject.toml").write_text(SETTINGS)
         (self.root / "suites").mkdir()
