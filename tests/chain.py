@@ -34,8 +34,8 @@ from pathlib import Path
 TEXT = Path({path!r}).read_text(encoding="utf-8")
 
 @pytest.mark.members(1)
-def test_symptom(members, symptom):
-    members.members[0].run(["sh", "-c", TEXT])
+def test_symptom(unjoined, symptom):
+    unjoined.members[0].run(["sh", "-c", TEXT])
     with symptom("it keeps " + TEXT):
         assert False, "m1 forgot its name " + TEXT
 

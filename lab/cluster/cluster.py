@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clusterproof.lab.cluster.certificates import make_certificate
 from clusterproof.lab.cluster.member import CommandError, Member
@@ -26,11 +26,19 @@ from clusterproof.lab.substrates.container import Containers
 from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Machine, Substrate
 
 ONLINE = 60.0
+RUNNING = 20.0
 # Evacuating and restoring stop and start instances, each with a limit of the product's own.
 MOVE = 120.0
 JOIN = 90.0
 
 _numbers = itertools.count(1)
+
+
+class Instance(NamedTuple):
+    """A container or VM inside the cluster, as a member reports it."""
+
+    location: str
+    status: str
 
 
 class Cluster:
@@ -222,6 +230,23 @@ class Cluster:
         """Return each member's status (``Online``, ``Offline``, ``Evacuated``...) as ``asked`` sees it."""
         found = self.client(asked).get("cluster/members", recursion=1)
         return {entry["server_name"]: entry["status"] for entry in found}
+
+    def instance(self, name: str, asked: Member | None = None) -> Instance:
+        """Return where the instance ``name`` is and its status (``Running``...) as ``asked`` sees it.
+
+        Raises ApiError where there is none.
+        """
+        found = self.client(asked).get(f"instances/{name}")
+        return Instance(found["location"], found["status"])
+
+    def wait_running(self, name: str, within: float = RUNNING) -> None:
+        """Wait until the instance ``name`` is Running. Raises NotObservedError after ``within`` seconds."""
+        eventually(
+            lambda: self.instance(name).status,
+            lambda status: status == "Running",
+            within=within,
+            what=f"{name} is Running",
+        )
 
     def wait_online(
         self, members: Iterable[Member] | None = None, asked: Member | None = None, within: float = ONLINE

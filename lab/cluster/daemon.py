@@ -6,18 +6,18 @@ cannot come up: hence ``--no-block`` everywhere, and the socket is stopped with 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from clusterproof.lab.builds.product import ProductFacts
 from clusterproof.lab.cluster.go_binary import DAY, find_constant
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import eventually
-
-if TYPE_CHECKING:
-    from clusterproof.lab.cluster.member import Member
+from clusterproof.lab.substrates.machine import Machine, Result
 
 READY = 60.0
-# Where binaries have the period of a task, by the image's digest and the task.
-_places: dict[tuple[str, str], int] = {}
+# Offsets of a daily task's period in a daemon's binary, by the image's digest and the task.
+_offsets: dict[tuple[str, str], int] = {}
 DROP_IN = "/etc/systemd/system/{service}.d/clusterproof.conf"
 # With the socket systemd also stops the unit that starts instances at boot, and that one's end would shut
 # all instances down.
@@ -28,10 +28,28 @@ SPARE_INSTANCES = (
 )
 
 
+class RunsDaemon(Protocol):
+    """What a daemon needs of the member that it runs on."""
+
+    name: str
+    machine: Machine
+    transcript: Transcript
+
+    @property
+    def facts(self) -> ProductFacts:
+        """What the product is: names of its commands, units, folders."""
+
+    def run(self, command: str | list[str], *, check: bool = False) -> Result:
+        """Run a command as root; a string goes through the shell. Raises CommandError with ``check``."""
+
+    def write(self, path: str, content: str | bytes) -> None:
+        """Write a file, owned by root."""
+
+
 class Daemon:
     """Starts, stops, kills and watches the daemon of one member. Times are seconds."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: RunsDaemon) -> None:
         self._member = member
 
     @property
@@ -51,30 +69,35 @@ class Daemon:
         shown = self._member.run(["systemctl", "show", "--property=MainPID", "--value", self._service])
         return int(shown.stdout.strip() or 0)
 
-    def start(self) -> None:
-        """Start socket and service without waiting for either."""
-        # How often it was started before is the scenario's affair, and not for systemd to limit.
+    def start(self, *, wait: bool = False) -> None:
+        """Start socket and service; with ``wait`` until the daemon is ready (see wait_ready).
+
+        Raises CommandError where systemd refuses, NotObservedError where it does not get ready.
+        """
+        # How often a scenario starts it is not for systemd to limit.
         self._member.run(
             f"systemctl reset-failed {self._socket} {self._service} 2>/dev/null; "
             f"systemctl start --no-block {self._socket} {self._service}",
             check=True,
         )
+        if wait:
+            self.wait_ready()
 
     def stop(self) -> None:
-        """Stop the daemon so that no client's call starts it again; its instances go on running."""
+        """Stop the daemon so that no client's call starts it again; its instances keep running."""
         self._member.run(
             f"{self._spare_instances}systemctl stop --no-block {self._socket} {self._service}; "
             f"systemctl kill --kill-whom=main {self._service} || true"
         )
         eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon stopped")
 
-    def restart(self) -> None:
-        """Stop and start the daemon; does not wait until it is ready."""
+    def restart(self, *, wait: bool = False) -> None:
+        """Stop and start the daemon; with ``wait`` until it is ready (see wait_ready)."""
         self.stop()
-        self.start()
+        self.start(wait=wait)
 
     def kill(self) -> None:
-        """Kill the daemon (signal 9) for good; its instances go on running."""
+        """Kill the daemon (signal 9) for good; its instances keep running."""
         with self._member.transcript.step("fault", self._member.name, "kill -9 of the daemon"):
             self._member.run(
                 f"{self._spare_instances}systemctl stop --no-block {self._socket}; "
@@ -94,40 +117,40 @@ class Daemon:
             self._member.run(["rm", "-f", path], check=True)
         self._member.run(["systemctl", "daemon-reload"], check=True)
 
-    def hasten(self, task: str, every: int) -> None:
-        """Let the daily ``task`` (the Go function that schedules it) run ``every`` seconds.
+    def run_daily_task_every(self, task: str, seconds: int) -> None:
+        """Shorten the interval of the daily ``task`` (the Go function that schedules it) to ``seconds``.
 
-        The period is changed in the product's own binary on the member; nothing else is, and the daemon
-        has it from its next start. Raises LabError where it is not to be found without doubt.
+        Only the interval is changed, in the product's own binary on the member; it takes effect at the next
+        start of the daemon. Raises LabError where the interval cannot be located beyond doubt.
         """
         member, path = self._member, self._member.facts.daemon
-        what = f"accelerated: {task} runs every {every} s instead of every 24 h"
+        what = f"accelerated: {task} runs every {seconds} s instead of every 24 h"
         with member.transcript.step("fault", member.name, what) as step:
-            step["offset"] = place = self._place_of(task)
-            octal = "".join(f"\\{byte:03o}" for byte in (every * 10**9).to_bytes(8, "little"))
-            # A new file in its place: the one of a running program cannot be written to.
+            step["offset"] = offset = self._offset_of(task)
+            octal = "".join(f"\\{byte:03o}" for byte in (seconds * 10**9).to_bytes(8, "little"))
+            # The file of a running program cannot be written to, so a changed copy replaces it.
             changed = member.run(
                 f"cp --preserve=all {path} {path}.new && printf '{octal}' | dd of={path}.new bs=1 "
-                f"seek={place} conv=notrunc status=none && mv {path}.new {path}"
+                f"seek={offset} conv=notrunc status=none && mv {path}.new {path}"
             )
             if not changed.ok:
                 raise LabError(f"{member.name}: cannot change {path}: {changed.stderr.strip()}")
 
-    def _place_of(self, task: str) -> int:
-        """Return where the daemon's binary has the period of ``task``: the same in all members of an image."""
+    def _offset_of(self, task: str) -> int:
+        """Return where the daemon's binary has the period of ``task``: the same for all members of an image."""
         known = self._member.machine.image.digest, task
-        if known not in _places:
+        if known not in _offsets:
             binary = self._member.machine.read(self._member.facts.daemon)
-            _places[known] = find_constant(binary, task, DAY)
-        return _places[known]
+            _offsets[known] = find_constant(binary, task, DAY)
+        return _offsets[known]
 
     def is_ready(self) -> bool:
-        """Say whether the daemon says of itself that it is ready."""
+        """Say whether the daemon reports that it is ready."""
         return self._member.run(self._asks_ready).ok
 
     @property
     def _asks_ready(self) -> str:
-        """The command that asks the daemon."""
+        """The shell command that asks the daemon."""
         return (
             f"systemctl is-active --quiet {self._service} "
             f"|| test $(systemctl show --property=MainPID --value {self._service}) != 0 "
@@ -137,7 +160,7 @@ class Daemon:
 
     def wait_ready(self, within: float = READY) -> None:
         """Wait until the daemon is ready. Raises NotObservedError after ``within`` seconds."""
-        # Asking again and again for a moment costs less inside the member.
+        # Asking repeatedly for two seconds costs less inside the member than from outside.
         several = (
             f"end=$(($(date +%s) + 2)); until {{ {self._asks_ready}; }}; "
             'do [ "$(date +%s)" -lt "$end" ] || exit 1; sleep 0.1; done'
@@ -149,7 +172,7 @@ class Daemon:
         )
 
     def log(self) -> str:
-        """Return everything the daemon has said since the machine was made: its log file and journal."""
+        """Return everything the daemon has logged since the member was made: its log file and journal."""
         folder = self._member.facts.log_dir
         return self._member.run(
             f"cat {folder}/{self._member.facts.name}d.log {folder}/{self._member.facts.name}.log 2>/dev/null; "

@@ -1,28 +1,25 @@
-"""A member: one machine that runs one build, with everything a scenario may do to it."""
+"""A member of a cluster: it runs one build, with everything a scenario may do to it."""
 
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import testinfra.backend.base
 from testinfra.host import Host as Inspector
 
 from clusterproof.builds import Build
-from clusterproof.lab.builds.catalogue import ProductFacts
+from clusterproof.lab.builds.product import ProductFacts
 from clusterproof.lab.cluster.daemon import Daemon
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.substrates.machine import Machine, Result
 
 TIMEOUT = 30.0
-# A container image of a megabyte that every member carries; it starts within a second.
-TINY_IMAGE = "/opt/clusterproof/tiny.tar.gz"
-
-
-# Options of ``init --empty --vm``: a machine without a system, as small as firmware allows.
+# A container image of a megabyte that every member carries; it starts within a second. TINY is its alias.
+TINY, TINY_IMAGE = "tiny", "/opt/clusterproof/tiny.tar.gz"
+# Options of ``init --empty --vm``: a VM without an operating system, as small as firmware allows.
 TINY_VM = ("--config=limits.memory=256MiB", "--config=security.secureboot=false")
-# Emulated processors emulate those of a machine inside them so that QEMU may abort (assertion bql_locked in
-# accel/tcg, QEMU 10.0); with processors emulated by its own QEMU the inner machine does without.
+# Nested acceleration inside an emulated VM may make QEMU abort (assertion bql_locked in accel/tcg, QEMU
+# 10.0); with a processor that its own QEMU emulates, the inner VM does not need it.
 EMULATED_VM = "--config=raw.qemu=-machine accel=tcg -cpu max"
 
 
@@ -31,9 +28,10 @@ class CommandError(Exception):
 
 
 class Member:
-    """One machine of a cluster; ``name`` is its name in the cluster.
+    """One member; ``name`` is its name in the cluster, ``machine`` the container or VM that it is.
 
-    Times are seconds. A failure of the machine itself is a LabError.
+    ``daemon`` is the product's daemon on it. ``inspect`` is testinfra's host object, for looking at files,
+    mounts, services, sockets and processes. Times are seconds. A failure of the machine itself is a LabError.
     """
 
     def __init__(self, name: str, machine: Machine, transcript: Transcript) -> None:
@@ -92,8 +90,26 @@ class Member:
         """Run the product's own command line client (``lxc`` or ``incus``) with ``args``."""
         return self.run([self.facts.client, *args], timeout=timeout, check=check)
 
+    def launch(self, name: str, *options: str, timeout: float = TIMEOUT) -> None:
+        """Create and start a container of the tiny image. Raises CommandError."""
+        self._import_image()
+        self.client("launch", TINY, name, *options, timeout=timeout)
+
+    def init(self, name: str, *options: str, timeout: float = TIMEOUT) -> None:
+        """Create, but do not start, a container of the tiny image. Raises CommandError."""
+        self._import_image()
+        self.client("init", TINY, name, *options, timeout=timeout)
+
+    def _import_image(self) -> None:
+        """Give the member's cluster the tiny image, unless it has it already."""
+        client = self.facts.client
+        self.run(
+            f"{client} image info {TINY} >/dev/null 2>&1 || {client} image import {TINY_IMAGE} --alias {TINY}",
+            check=True,
+        )
+
     def init_vm(self, name: str, *options: str) -> None:
-        """Make, but do not start, an instance that is a virtual machine without an operating system."""
+        """Create, but do not start, a VM without an operating system. Raises CommandError."""
         emulated = [EMULATED_VM] if self.machine.emulated else []
         self.client("init", name, "--empty", "--vm", *TINY_VM, *emulated, *options, timeout=60)
 
@@ -116,27 +132,18 @@ class Member:
             step["content"] = given.decode(errors="replace")
             self.machine.write(path, given, mode)
 
-    def pull(self, path: str, to: Path) -> None:
-        """Copy a file of the member to this machine."""
-        to.write_bytes(self.read(path))
-
-    def push(self, file: Path, path: str, mode: int = 0o644) -> None:
-        """Copy a file of this machine to the member."""
-        with self.transcript.step("write", self.name, f"{path} from {file.name}"):
-            self.machine.write(path, file.read_bytes(), mode)
-
     def stop(self) -> None:
-        """Shut the machine down in order."""
+        """Shut the member down in order."""
         with self.transcript.step("fault", self.name, "stop the member"):
             self.machine.stop()
 
     def kill(self) -> None:
-        """Cut the machine's power."""
+        """Cut the member's power."""
         with self.transcript.step("fault", self.name, "kill the member"):
             self.machine.stop(force=True)
 
     def start(self) -> None:
-        """Start the machine again and wait until it has booted."""
+        """Start the member again and wait until it has booted."""
         with self.transcript.step("lab", self.name, "start the member"):
             self.machine.start()
 

@@ -1,11 +1,10 @@
-"""What listens at the address of a member that its cluster knows."""
+"""Whether something listens at the address at which a member's cluster reaches it."""
 
-from clusterproof.fixtures import Member, eventually
-from clusterproof.lab.substrates.machine import PORT
+from clusterproof import PORT, Member, eventually
 
 
 def listener(member: Member) -> str:
-    """Return what is at the cluster's address of ``member``; a dead daemon counts as another thing."""
+    """Return what answers at the cluster's address of ``member``, and whether its daemon is up."""
     url = f"https://{member.address}:{PORT}/"
     if member.run(["curl", "--silent", "--insecure", "--output", "/dev/null", "--max-time", "5", url]).ok:
         return "answers"

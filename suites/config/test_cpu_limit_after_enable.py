@@ -2,25 +2,24 @@
 
 The daemon's scheduler kept the server state it was given at start, in which the server's name was still
 "none". After ``cluster enable`` (or a join) it looked for instances of that name, found none, and left
-every container on all CPUs until the daemon was started again.
+every container on all CPUs until the daemon was restarted.
 
 That the container may use as many CPUs as its host, although its limit is one, is the symptom; that the
 same limit holds after a restart of the daemon proves that it is this cause. It takes a member with two CPUs
-and the cpuset controller: without it no build applies the limit, and none says so.
+and the cpuset controller: without it no build applies the limit, and none reports that.
 """
 
 import pytest
 
-from clusterproof.fixtures import TINY_IMAGE, Cluster, Member, SymptomWatch, eventually
+from clusterproof import Cluster, Member, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("lxd-11899"), pytest.mark.members(1)]
 
 
-def enable(members: Cluster) -> Member:
-    """A server of its own becomes a cluster; its daemon is not restarted."""
-    member = members.members[0]
-    members.set_up(member)
-    member.client("image", "import", TINY_IMAGE, "--alias", "tiny")
+def enable(unjoined: Cluster) -> Member:
+    """A standalone server becomes a cluster; its daemon is not restarted."""
+    member = unjoined.members[0]
+    unjoined.set_up(member)
     before = member.daemon.pid()
     member.client("cluster", "enable", member.name)
     assert member.daemon.pid() == before
@@ -30,28 +29,27 @@ def enable(members: Cluster) -> Member:
 def cpus(member: Member) -> int:
     """Return how many CPUs the container c1 may use."""
     found = member.client("exec", "c1", "--", "nproc").stdout
-    assert found, "nproc said nothing"
+    assert found, "nproc printed nothing"
     return int(found)
 
 
 def check_limit(member: Member) -> None:
     """A container with ``limits.cpu=1`` gets one CPU."""
-    member.client("launch", "tiny", "c1", "--config", "limits.cpu=1")
+    member.launch("c1", "--config", "limits.cpu=1")
     eventually(lambda: cpus(member), lambda seen: seen == 1, within=10, what="CPUs of c1 limited to 1")
 
 
-def test_launch_after_enable(members: Cluster, symptom: SymptomWatch) -> None:
+def test_launch_after_enable(unjoined: Cluster, symptom: SymptomWatch) -> None:
     """A container is launched after the server became a cluster."""
-    member = enable(members)
+    member = enable(unjoined)
     with symptom("the container is limited to one CPU"):
         check_limit(member)
 
 
 @pytest.mark.role("workaround")
-def test_launch_after_restart(members: Cluster, symptom: SymptomWatch) -> None:
-    """The daemon is started again after the server became a cluster."""
-    member = enable(members)
-    member.daemon.restart()
-    member.daemon.wait_ready()
+def test_launch_after_restart(unjoined: Cluster, symptom: SymptomWatch) -> None:
+    """The daemon is restarted after the server became a cluster."""
+    member = enable(unjoined)
+    member.daemon.restart(wait=True)
     with symptom("the container is limited to one CPU"):
         check_limit(member)

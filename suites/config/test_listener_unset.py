@@ -1,17 +1,16 @@
-"""Taking ``core.https_address`` away must not take the cluster's listener away (canonical/lxd#18180).
+"""Unsetting ``core.https_address`` must not take the cluster's listener away (canonical/lxd#18180).
 
 While ``core.https_address`` covers ``cluster.https_address``, one listener serves both. When the first was
 unset, as is done to keep clients out, that listener was closed and none opened for the cluster: the member
-is dropped from its cluster until its daemon is started again.
+is lost to its cluster until its daemon is restarted.
 
 That nothing listens at the cluster's address while the daemon answers on its socket proves that it is
-this bug, and no daemon that is down.
+this bug and not a daemon that is down.
 """
 
 import pytest
 
-from clusterproof.fixtures import Cluster, Member, SymptomWatch
-from clusterproof.lab.substrates.machine import PORT
+from clusterproof import PORT, Cluster, Member, SymptomWatch
 from clusterproof.suites.config.listeners import check_listener, listener
 
 pytestmark = [pytest.mark.documents("lxd-18180"), pytest.mark.members(1)]
@@ -36,9 +35,8 @@ def test_unset(cluster: Cluster, symptom: SymptomWatch) -> None:
 
 @pytest.mark.role("workaround")
 def test_unset_and_restart(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """``core.https_address`` is unset, and the daemon is started again."""
+    """``core.https_address`` is unset, and the daemon is restarted."""
     member = unset_address(cluster)
-    member.daemon.restart()
-    member.daemon.wait_ready()
+    member.daemon.restart(wait=True)
     with symptom("the cluster's address still answers"):
         check_listener(member)

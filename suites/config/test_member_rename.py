@@ -1,8 +1,7 @@
 """A member that is renamed must know its new name at once (canonical/lxd#11534).
 
-``cluster rename`` wrote the new name into the database, but the daemon went on with the old one until
-it was started again: ``/1.0/cluster`` still told it, and what is looked up by the server's own name found
-nothing.
+``cluster rename`` wrote the new name into the database, but the daemon kept the old one until it was
+restarted: ``/1.0/cluster`` still reported it, and lookups by the server's own name found nothing.
 
 The cluster lists the member by its new name while the member calls itself by the old one: that
 contradiction proves that it is this bug. A restart of the daemon ends it.
@@ -12,7 +11,7 @@ import json
 
 import pytest
 
-from clusterproof.fixtures import Cluster, Member, SymptomWatch
+from clusterproof import Cluster, Member, SymptomWatch
 
 pytestmark = [pytest.mark.documents("lxd-11534"), pytest.mark.members(1)]
 
@@ -42,9 +41,8 @@ def test_rename(cluster: Cluster, symptom: SymptomWatch) -> None:
 
 @pytest.mark.role("workaround")
 def test_rename_and_restart(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """A member is renamed and its daemon started again."""
+    """A member is renamed and its daemon restarted."""
     member = rename(cluster)
-    member.daemon.restart()
-    member.daemon.wait_ready()
+    member.daemon.restart(wait=True)
     with symptom("the renamed member knows its new name"):
         check_name(member)

@@ -1,8 +1,8 @@
-"""An instance is where it was told to be, whichever member is asked.
+"""An instance is on the member it was placed on or moved to, whichever member is asked.
 
-Upstream documents two ways to say on which member an instance is: a target when it is made, and a move
-to a target later. Every member answers for the whole cluster, so each has to tell the same, and what is
-in the instance has to come along.
+Upstream documents two ways to choose an instance's member: a target when it is created, and a move to a
+target later. Every member answers for the whole cluster, so all have to report the same location, and the
+instance's snapshots have to come along.
 
 Empty containers that are never started are enough for that, in a project of their own: harmless also on a
 cluster that is in use.
@@ -10,15 +10,15 @@ cluster that is in use.
 
 import pytest
 
-from clusterproof.fixtures import SymptomWatch, Tenant
+from clusterproof import SymptomWatch, Tenant
 
 pytestmark = [pytest.mark.documents("placed-where-told"), pytest.mark.harmless]
 
 SNAPSHOT = "from-before-the-move"
 
 
-def whereabouts(tenant: Tenant, instance: str) -> dict[str, str]:
-    """Return where ``instance`` is, as each member that can be asked tells it."""
+def locations(tenant: Tenant, instance: str) -> dict[str, str]:
+    """Return the location of ``instance`` that each member reports, by the member asked."""
     return {asked: tenant.api(asked).get(f"instances/{instance}")["location"] for asked in tenant.asked}
 
 
@@ -29,12 +29,12 @@ def snapshots(tenant: Tenant) -> list[str]:
 
 
 def test_made_on_target(tenant: Tenant, symptom: SymptomWatch) -> None:
-    """A container is made on each member in turn."""
+    """A container is created on each member in turn."""
     for number, member in enumerate(tenant.members[:4]):
         name = f"c{number}"
         tenant.create(name, member)
-        with symptom(f"everybody finds {name} on {member}"):
-            assert set(whereabouts(tenant, name).values()) == {member}
+        with symptom(f"every member finds {name} on {member}"):
+            assert set(locations(tenant, name).values()) == {member}
 
 
 def test_moved_to_target(tenant: Tenant, symptom: SymptomWatch) -> None:
@@ -46,18 +46,18 @@ def test_moved_to_target(tenant: Tenant, symptom: SymptomWatch) -> None:
     tenant.api().post("instances/c1/snapshots", {"name": SNAPSHOT}, timeout=60)
     assert snapshots(tenant) == [SNAPSHOT]
     tenant.api().post("instances/c1", {"name": "c1", "migration": True}, target=other, timeout=60)
-    with symptom(f"everybody finds c1 on {other}, with its snapshot"):
-        assert set(whereabouts(tenant, "c1").values()) == {other}
+    with symptom(f"every member finds c1 on {other}, with its snapshot"):
+        assert set(locations(tenant, "c1").values()) == {other}
         assert snapshots(tenant) == [SNAPSHOT]
 
 
 @pytest.mark.role("injection")
 def test_moved_elsewhere(tenant: Tenant, symptom: SymptomWatch) -> None:
-    """Somebody moves a container away from where it was told to be: how the symptom would look."""
+    """A container is moved away from where it was placed, to show what the symptom looks like."""
     if len(tenant.members) == 1:
         pytest.skip("there is no other member to move to")
     first, other, *_ = tenant.members
     tenant.create("c1", first)
     tenant.api().post("instances/c1", {"name": "c1", "migration": True}, target=other, timeout=60)
-    with symptom(f"everybody finds c1 on {first}"):
-        assert set(whereabouts(tenant, "c1").values()) == {first}
+    with symptom(f"every member finds c1 on {first}"):
+        assert set(locations(tenant, "c1").values()) == {first}

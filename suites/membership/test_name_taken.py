@@ -1,54 +1,53 @@
 """A join under a name that is taken must leave nothing on the joiner (lxc/incus#1680).
 
-The name was looked at when the joiner asked to be accepted, and by then it had made and mounted the pools
-of the cluster, which stayed (lxc/incus#1636). Since the fix it looks before it makes anything.
+The name was checked when the joiner asked to be accepted, and by then it had made and mounted the pools
+of the cluster, which stayed (lxc/incus#1636). Since the fix it is checked before anything is made.
 
 Join tokens are for names that are free, so the cluster trusts the joiner's certificate instead. That the
-product says that there is such a member, and that a pool is then mounted, proves that it is this failure.
+product reports that there is such a member, and that a pool is then mounted, proves that it is this failure.
 """
 
 import json
 
 import pytest
 
-from clusterproof.fixtures import Cluster, Member, SymptomWatch
+from clusterproof import PORT, Cluster, Member, SymptomWatch
 from clusterproof.suites.membership.joining import (
-    PORT,
     SOURCE,
     check_nothing_mounted,
-    join,
+    init,
     make_cluster,
-    seed,
+    preseed,
 )
 
 pytestmark = [pytest.mark.documents("incus-1680"), pytest.mark.members(2)]
 
 
-def join_under_taken_name(members: Cluster) -> Member:
+def join_under_taken_name(unjoined: Cluster) -> Member:
     """A server tries to join under the name of a member, and is refused; return it."""
-    first, joiner = make_cluster(members)
+    first, joiner = make_cluster(unjoined)
     own = joiner.read(f"{joiner.facts.state_dir}/server.crt").decode()
     body = {"name": first.name, "type": "server", "certificate": "".join(own.split("-----")[2].split())}
     first.client("query", "--request", "POST", "--data", json.dumps(body), "/1.0/certificates")
     theirs = first.read(f"{first.facts.state_dir}/cluster.crt").decode()
     address = f"{first.address}:{PORT}"
-    taken = seed(joiner, server_name=first.name, cluster_address=address, cluster_certificate=theirs)
-    said = join(joiner, taken)
-    assert "already has a member with name" in said, said
+    taken = preseed(joiner, server_name=first.name, cluster_address=address, cluster_certificate=theirs)
+    error = init(joiner, taken)
+    assert "already has a member with name" in error, error
     return joiner
 
 
-def test_name_taken(members: Cluster, symptom: SymptomWatch) -> None:
+def test_name_taken(unjoined: Cluster, symptom: SymptomWatch) -> None:
     """The refused server has nothing of the cluster."""
-    joiner = join_under_taken_name(members)
+    joiner = join_under_taken_name(unjoined)
     with symptom("the joiner has nothing of the cluster"):
         check_nothing_mounted(joiner)
 
 
 @pytest.mark.role("injection")
-def test_left_mounted(members: Cluster, symptom: SymptomWatch) -> None:
+def test_left_mounted(unjoined: Cluster, symptom: SymptomWatch) -> None:
     """The pool is mounted on the refused server by hand, as builds before the fix leave it."""
-    joiner = join_under_taken_name(members)
+    joiner = join_under_taken_name(unjoined)
     pool = f"{joiner.facts.state_dir}/storage-pools/data"
     joiner.run(f"umount {pool} 2>/dev/null; mkdir -p {pool} && mount --bind {SOURCE} {pool}", check=True)
     with symptom("the joiner has nothing of the cluster"):

@@ -1,18 +1,17 @@
 """A downgrade inside a long-term support channel must not break the cluster (canonical/lxd#15313).
 
-LXD compared at start its own number of API extensions with those that the others had left in the
+At start LXD compared its own number of API extensions with those that the others had left in the
 ``nodes`` table, and refused to start when it had fewer: after 5.21.3 -> 5.21.2 the socket of the member
 was dead and the others lost its heartbeat. Since the fix only the schema of the database counts.
 
 The number can be raised by an environment variable, so that a single build can be "downgraded" by one
 extension; where the catalogue has two builds with one schema, the real downgrade is made too. That the
-log of the member says that its version is behind proves that it is this refusal and no other failure.
+log of the member reports that its version is behind proves that it is this refusal and no other failure.
 """
 
 import pytest
 
-from clusterproof.fixtures import Cluster, Member, SymptomWatch, eventually
-from clusterproof.lab.images.image import Image
+from clusterproof import Cluster, Image, Member, SymptomWatch, eventually
 
 pytestmark = pytest.mark.documents("lxd-15313")
 
@@ -23,7 +22,7 @@ def restart_all_with_one_more_extension(cluster: Cluster) -> None:
     """All members as after an upgrade to a build with one more API extension.
 
     Members wait for each other when their numbers differ, so all are stopped before any starts. The cluster
-    cannot be formed like this to begin with: asked for /1.0, Incus 6.0.4 to 7.5.1 then close the connection.
+    cannot be formed with it to begin with: asked for /1.0, Incus 6.0.4 to 7.5.1 then close the connection.
     """
     for member in cluster.members:
         member.daemon.set_environment(**{member.facts.bump_variable: "1"})
@@ -35,7 +34,7 @@ def restart_all_with_one_more_extension(cluster: Cluster) -> None:
 
 
 def downgrade_by_one_extension(member: Member) -> None:
-    """Start the daemon of ``member`` again without the extra API extension."""
+    """Restart the daemon of ``member`` without the extra API extension."""
     member.daemon.stop()
     member.daemon.set_environment()
     member.daemon.start()
@@ -44,7 +43,7 @@ def downgrade_by_one_extension(member: Member) -> None:
 def check_back(cluster: Cluster, member: Member) -> None:
     """The socket of ``member`` answers, and the others get its heartbeat.
 
-    They may call it Blocked, which says that it has to be updated, but not Offline.
+    They may report it as Blocked, which means that it has to be upgraded, but not as Offline.
     """
     member.daemon.wait_ready(within=20)
     first = cluster.members[0]

@@ -1,4 +1,4 @@
-"""A build with an older database schema refuses to start, clearly, and going forward again heals.
+"""A build with an older database schema refuses to start, clearly, and the newer build repairs it.
 
 That it refuses is by design; canonical/lxd#15313 is about builds with the same schema. The promise is
 that its log says so, that the other members stay online meanwhile, and that nothing is lost: the cluster
@@ -7,8 +7,7 @@ is whole again once the member runs the newer build.
 
 import pytest
 
-from clusterproof.fixtures import Cluster, SymptomWatch, eventually
-from clusterproof.lab.images.image import Image
+from clusterproof import Cluster, Image, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("schema-downgrade"), pytest.mark.downgrade]
 
@@ -33,7 +32,7 @@ def check_whole(cluster: Cluster) -> None:
 
 @pytest.mark.applies_to("older-schema")
 def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
-    """The downgraded member says why it does not start, the others stay online, going forward heals."""
+    """The downgraded member says why it does not start, the others stay online, the newer build works again."""
     first, second, downgraded = cluster.members
     newer = go_back(cluster, image)
 
@@ -61,7 +60,7 @@ def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatc
 @pytest.mark.applies_to("older-schema")
 @pytest.mark.role("injection")
 def test_configuration_lost(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
-    """Going forward again costs a configuration key, which is taken away by hand."""
+    """A configuration key is removed after the way back and forth, as if that had lost it."""
     newer = go_back(cluster, image)
     cluster.upgrade(cluster.members[-1], newer)
     check_whole(cluster)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from clusterproof.lab.cluster import cluster as clusters
-from clusterproof.lab.cluster.cluster import Cluster
+from clusterproof.lab.cluster.cluster import Cluster, Instance
 from clusterproof.lab.cluster.member import CommandError
 from clusterproof.lab.core import waiting
 from clusterproof.lab.core.api import Api, ApiError
@@ -300,7 +300,30 @@ def test_a_member_that_does_not_answer_yet_is_waited_for(cluster, product):
         return next(answers) or Answer(list(product.members.values()))
 
     product.say["GET cluster/members"] = later
+    before = len(product.asked("GET cluster/members"))
     cluster.wait_online()
+    assert len(product.asked("GET cluster/members")) == before + 3
+
+
+def test_an_instance_is_where_and_how_the_asked_member_says(cluster, product):
+    formed(cluster)
+    product.say["GET instances/c1"] = Answer({"name": "c1", "location": "m2", "status": "Stopped"})
+    assert cluster.instance("c1") == Instance("m2", "Stopped")
+    assert cluster.instance("c1", cluster.members[1]).location == "m2"
+    product.say["GET instances/c1"] = Refusal(404, "Instance not found")
+    with pytest.raises(ApiError, match="Instance not found"):
+        cluster.instance("c1")
+
+
+def test_an_instance_is_waited_for_until_it_runs(cluster, product):
+    formed(cluster)
+    statuses = itertools.chain(["Stopped", "Error"], itertools.repeat("Running"))
+    product.say["GET instances/c1"] = lambda _: Answer({"location": "m1", "status": next(statuses)})
+    cluster.wait_running("c1")
+    assert len(product.asked("GET instances/c1")) == 3
+    product.say["GET instances/c1"] = Answer({"location": "m1", "status": "Stopped"})
+    with pytest.raises(waiting.NotObservedError, match="c1 is Running; last observation: 'Stopped'"):
+        cluster.wait_running("c1", within=0.01)
 
 
 @pytest.mark.parametrize(("mode", "more"), [("", {}), ("skip", {"mode": "skip"})])
@@ -372,10 +395,22 @@ def test_logs_are_those_of_all_members_and_earlier_machines(cluster):
 # Was the lab sound?
 
 
-def test_a_sound_lab(cluster):
+def test_a_sound_lab_has_room_and_its_members_run(cluster, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cluster.substrate, "check_room", lambda: asked.append("room"))
     formed(cluster)
+    for member in cluster.members:
+        running = member.machine.running
+
+        def watched(running=running, name=member.name):
+            asked.append(name)
+            return running()
+
+        monkeypatch.setattr(member.machine, "running", watched)
     cluster.members[1].stop()
     cluster.check_lab()
+    # A member that a scenario stopped is to stand still.
+    assert asked == ["room", "m1", "m3"]
 
 
 def test_a_member_that_stopped_by_itself(cluster):

@@ -90,6 +90,24 @@ def test_restarting_is_both(member, machine):
     assert "start --no-block" in machine.commands[-1]
 
 
+def test_starting_may_wait_until_it_is_ready(member, machine):
+    ready = itertools.chain([Result(1, "", "")] * 2, itertools.repeat(out("")))
+    machine.answers = [("MainPID --value incus.service) != 0", lambda *_: next(ready)), ("MainPID", out("0"))]
+    member.daemon.restart(wait=True)
+    started = next(n for n, line in enumerate(machine.commands) if "start --no-block" in line)
+    assert len([line for line in machine.commands[started:] if "/internal/ready" in line]) == 3
+    machine.commands.clear()
+    member.daemon.restart()
+    assert not [line for line in machine.commands if "/internal/ready" in line]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_start_that_waits_in_vain(member, machine):
+    machine.answers = [("internal/ready", Result(22, "", ""))]
+    with pytest.raises(NotObservedError, match="m1: daemon ready"):
+        member.daemon.start(wait=True)
+
+
 def test_neither_shuts_the_instances_down(member, machine):
     machine.answers = [("MainPID", pids("0"))]
     for end in (member.daemon.stop, member.daemon.kill):

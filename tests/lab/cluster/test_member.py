@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -25,6 +26,12 @@ def machine() -> FakeMachine:
 @pytest.fixture
 def member(machine, tmp_path) -> Member:
     return Member("m1", machine, Transcript(tmp_path / "transcript.jsonl"))
+
+
+def shell(argv, _) -> Result:
+    """Run a member's command on this computer."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def steps(member: Member) -> list[dict]:
@@ -92,23 +99,44 @@ def test_the_other_product_s_client_and_sql(machine, member):
     assert machine.commands == ["lxc list", "lxd sql local 'SELECT 1'"]
 
 
-def test_files_are_steps(member, machine, tmp_path):
+def test_the_tiny_image_is_imported_only_where_it_is_not_yet(member, machine, tmp_path, monkeypatch):
+    # A client that knows the image once it has imported it.
+    known, client = tmp_path / "known", tmp_path / "incus"
+    client.write_text(f'#!/bin/sh\ncase "$2" in info) test -e {known} ;; import) echo "$@" >> {known} ;; esac\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    machine.answers = [("image info", shell)]
+    member.launch("c1", "--config", "limits.cpu=1")
+    member.launch("c2")
+    assert known.read_text() == "image import /opt/clusterproof/tiny.tar.gz --alias tiny\n"
+    assert [line for line in machine.commands if "launch" in line] == [
+        "incus launch tiny c1 --config limits.cpu=1",
+        "incus launch tiny c2",
+    ]
+
+
+def test_an_instance_may_be_created_without_starting_it(member, machine):
+    member.init("c2", "--storage", "other", timeout=7)
+    assert machine.commands[-1] == "incus init tiny c2 --storage other"
+    machine.answers = [("launch", Result(1, "", "Error: no such pool\n"))]
+    with pytest.raises(CommandError, match="no such pool"):
+        member.launch("c3")
+    machine.answers = [("image info", Result(1, "", "Error: no space left\n"))]
+    with pytest.raises(CommandError, match="no space left"):
+        member.launch("c3")
+    assert "launch" not in machine.commands[-1]
+
+
+def test_files_are_steps(member, machine):
     member.write("/etc/x", "ü\n", 0o600)
     assert machine.files["/etc/x"] == "ü\n".encode()
     assert machine.modes["/etc/x"] == 0o600
     assert member.read("/etc/x") == "ü\n".encode()
-    (tmp_path / "y").write_text("y")
-    member.push(tmp_path / "y", "/etc/y", 0o755)
-    member.pull("/etc/y", tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == machine.files["/etc/y"] == b"y"
-    assert machine.modes["/etc/y"] == 0o755
     with pytest.raises(FileNotFoundError, match="no file /etc/z"):
         member.read("/etc/z")
-    written, read, pushed, pulled, missing = steps(member)
+    written, read, missing = steps(member)
     assert (written["verb"], written["what"], written["content"]) == ("write", "/etc/x", "ü\n")
     assert (read["verb"], read["bytes"]) == ("read", 3)
-    assert (pulled["verb"], pulled["what"]) == ("read", "/etc/y")
-    assert (pushed["verb"], pushed["what"]) == ("write", "/etc/y from y")
     assert "FileNotFoundError" in missing["error"]
 
 
@@ -127,10 +155,6 @@ def test_power_is_a_fault_or_the_lab_s(member, machine):
 
 
 def test_testinfra_looks_into_the_member(member, machine):
-    def shell(argv, _):
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        return Result(done.returncode, done.stdout, done.stderr)
-
     machine.answers = [("", shell)]
     assert member.inspect.file("/").is_directory
     assert not member.inspect.file("/no such file").exists

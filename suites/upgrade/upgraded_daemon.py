@@ -1,0 +1,49 @@
+"""What a daemon does after its upgrade: it gets ready, waits for the other members, or ends."""
+
+import re
+from collections import Counter
+
+from clusterproof import Member, eventually
+
+# Logged by a member whose schema or API extensions are ahead of the others'.
+WAITS = "Wait for other cluster nodes to upgrade their version"
+# A daemon's last error in the journal; of a panic the lines down to the caller of what failed.
+LAST_ERROR = re.compile(r'\]: .*Failed to start the daemon" err=.*|\]: panic: .*(?:\n.*){,6}')
+# Errors that docs/findings describes, by the name of the finding: races, for which the way out is to start
+# the daemon again.
+KNOWN = {
+    "incus-upgrade-patch-locked": r'Failed applying patch \\?"db_json_columns\\?": .*database is locked',
+    "upgrade-waiting-leader-panics": r"(?s)nil pointer dereference.*cluster\.\(\*Gateway\)\.heartbeat\(",
+}
+
+
+def wait_until(member: Member, *wanted: str, known_ends: Counter[str]) -> None:
+    """Wait until the daemon of ``member`` is in one of the states ``wanted`` ("ready", "waits").
+
+    A daemon that ends with a known error is started again and counted in ``known_ends``, by the member's
+    name. Raises AssertionError where it ends with another one or reaches none of the states in time.
+    """
+    seen = eventually(
+        lambda: state(member, known_ends),
+        lambda seen: seen in wanted or seen.startswith("ended"),
+        within=60,
+        what=f"{member.name}: {' or '.join(wanted)}",
+    )
+    assert seen in wanted, f"the daemon of {member.name} {seen}"
+
+
+def state(member: Member, known_ends: Counter[str]) -> str:
+    """Return "ready", "waits", "ended: " with the error, or nothing while the daemon is busy."""
+    if member.daemon.is_ready():
+        return "ready"
+    log = member.daemon.log()
+    ends = LAST_ERROR.findall(log)
+    if len(ends) == known_ends[member.name]:
+        return "waits" if WAITS in log else ""
+    findings = [name for name, error in KNOWN.items() if re.search(error, ends[-1])]
+    if not findings:
+        return f"ended: {ends[-1]}"
+    known_ends[member.name] = len(ends)
+    with member.transcript.step("lab", member.name, f"start again, as docs/findings/{findings[0]}.md says"):
+        member.daemon.restart()
+    return ""
