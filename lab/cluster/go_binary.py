@@ -1,40 +1,40 @@
-"""Constants in a product's own binary: found by the Go function that holds them, never by an offset.
+"""Constants in a product's own binary: found by the name of the Go function that uses them, not by an offset.
 
-Go keeps a table of all functions in every program (pclntab), stripped or not, because a panic's stack
-trace needs it. That is enough to find the code of one function by its name in any build.
+Every Go program, stripped or not, has a table of its functions (pclntab), because stack traces need it. With it
+the code of a function can be found by name in any build.
 See ``src/runtime/symtab.go`` (pcHeader, moduledata) and ``src/internal/abi/symtab.go`` of Go.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from io import BytesIO
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
 
 from clusterproof.lab.core.errors import LabError
 
 DAY = 86_400_000_000_000  # nanoseconds
 
-# The tables of Go 1.18 and of Go 1.20 and later; what is read here is the same in both.
+# The tables of Go 1.18 and of Go 1.20 and later, which do not differ in what is read here.
 _MAGICS = (0xFFFFFFF0, 0xFFFFFFF1)
 _HEADER = struct.Struct("<I2xBB8Q")
 _QUADS = struct.Struct("<23Q")
-_SECTION = struct.Struct("<IIQQQQ")
-_LOAD = 1
-_NOBITS = 8
 
 
 class BinaryError(LabError):
-    """A binary in which what was looked for cannot be found without doubt."""
+    """The constant cannot be identified in the binary without doubt."""
 
 
 def find_constant(binary: bytes, function: str, value: int) -> int:
-    """Return where in ``binary`` the 8-byte constant ``value`` of Go function ``function`` begins.
+    """Return the offset in ``binary`` of the 8-byte constant ``value`` in the Go function ``function``.
 
-    Raises BinaryError unless there is exactly one function of that name with exactly one such constant.
+    Raises BinaryError unless exactly one function has that name and holds exactly one such constant.
     """
     try:
-        begin, end = _code(_Elf(binary), function)
-    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        begin, end = _code(binary, _elf(binary), function)
+    except (ELFError, struct.error, LookupError, ValueError, OverflowError) as error:
         raise BinaryError(f"the binary is cut off or damaged ({error}); bake the image again") from error
     wanted = struct.pack("<Q", value)
     first = binary.find(wanted, begin, end)
@@ -45,58 +45,32 @@ def find_constant(binary: bytes, function: str, value: int) -> int:
         )
     if binary.find(wanted, first + 1, end) >= 0:
         raise BinaryError(
-            f"Go function {function} holds the constant {value} more than once, so which one is meant "
-            "cannot be told; read what it does in this build"
+            f"Go function {function} holds the constant {value} more than once; "
+            "read what it does in this build before its scenario can be run on it"
         )
     return first
 
 
-@dataclass(frozen=True)
-class _Section:
-    name: str
-    kind: int
-    address: int
-    offset: int
-    size: int
+def _elf(data: bytes) -> ELFFile:
+    """Return the ELF file. Raises BinaryError, or ELFError where it is damaged."""
+    if data[:6] != b"\x7fELF\x02\x01":
+        raise BinaryError(f"not a 64-bit little-endian ELF program: it begins with {data[:6]!r}")
+    return ELFFile(BytesIO(data))
 
 
-class _Elf:
-    """The parts of a 64-bit little-endian ELF file that are needed here."""
-
-    def __init__(self, data: bytes) -> None:
-        if data[:6] != b"\x7fELF\x02\x01":
-            raise BinaryError(f"not a 64-bit little-endian ELF program: it begins with {data[:6]!r}")
-        self.data = data
-        phoff, shoff = struct.unpack_from("<QQ", data, 32)
-        phsize, phnum, shsize, shnum, names = struct.unpack_from("<5H", data, 54)
-        self._segments = [struct.unpack_from("<II4Q", data, phoff + n * phsize) for n in range(phnum)]
-        raw = [_SECTION.unpack_from(data, shoff + n * shsize) for n in range(shnum)]
-        self.sections = [
-            _Section(_text(data, raw[names][4] + name), kind, address, offset, size)
-            for name, kind, _, address, offset, size in raw
-        ]
-
-    def offset(self, address: int) -> int:
-        """Return where in the file the byte is that is loaded at ``address``."""
-        for kind, _, offset, begin, _, size in self._segments:
-            if kind == _LOAD and begin <= address < begin + size:
-                return int(offset + address - begin)
-        raise BinaryError(f"no segment of the binary is loaded at {address:#x}")
-
-
-def _code(elf: _Elf, function: str) -> tuple[int, int]:
-    """Return where in the file the code of ``function`` begins and ends."""
-    found = [section for section in elf.sections if section.name.endswith(".gopclntab")]
+def _code(data: bytes, elf: ELFFile, function: str) -> tuple[int, int]:
+    """Return the offsets in the file at which the code of ``function`` begins and ends."""
+    found = [section for section in elf.iter_sections() if section.name.endswith(".gopclntab")]
     if len(found) != 1:
-        raise BinaryError(f"not one table of Go functions (section .gopclntab) but {len(found)}")
-    data, table = elf.data, found[0].offset
+        raise BinaryError(f"the binary has {len(found)} tables of Go functions (section .gopclntab), not one")
+    table = found[0]["sh_offset"]
     magic, _, pointer, count, _, _, names, units, _, _, functions = _HEADER.unpack_from(data, table)
     if magic not in _MAGICS or pointer != 8:  # noqa: PLR2004 - bytes of a 64-bit pointer
         raise BinaryError(
-            f"a table of Go functions of an unknown kind ({magic:#x}, pointers of {pointer} bytes); "
-            "teach lab/binary.py this version of Go"
+            f"the table of Go functions has an unknown format ({magic:#x}, pointers of {pointer} bytes); "
+            "lab/cluster/go_binary.py does not support this version of Go yet"
         )
-    text = _text_address(elf, found[0].address, names, functions)
+    text = _text_address(data, elf, found[0]["sh_addr"], names, functions)
     name = data.find(b"\0" + function.encode() + b"\0", table + names - 1, table + units)
     entries = [
         (entry, functions + place)
@@ -116,38 +90,37 @@ def _code(elf: _Elf, function: str) -> tuple[int, int]:
     ]
     if name < 0 or len(bodies) != 1:
         raise BinaryError(
-            f"not one Go function called {function} but {0 if name < 0 else len(bodies)}; "
+            f"the binary has {0 if name < 0 else len(bodies)} Go functions called {function}, not one; "
             "look up what it is called in this build"
         )
     ((entry, after),) = bodies
-    begin = elf.offset(text + entry)
+    begin = next(elf.address_offsets(text + entry), None)
+    if begin is None:
+        raise BinaryError(f"no segment of the binary is loaded at {text + entry:#x}")
     return begin, begin + after - entry
 
 
-def _text_address(elf: _Elf, table: int, names: int, functions: int) -> int:
-    """Return the address that the entries of the table at address ``table`` count from.
+def _text_address(data: bytes, elf: ELFFile, table: int, names: int, functions: int) -> int:
+    """Return the address that the entries of the table at address ``table`` are relative to.
 
-    Go 1.26 and later no longer say it in the table's own header, so it is taken from the runtime's
-    description of the program (moduledata), known by its pointers to the table and into it.
+    Since Go 1.26 the table's header does not have it any more, so it is read from the runtime's description of
+    the program (moduledata), which is identified by its pointers to the table and into it.
     """
     found = set()
-    for section in elf.sections:
-        if section.kind == _NOBITS:
+    pointers = struct.pack("<QQ", table, table + names)
+    for section in elf.iter_sections():
+        if section["sh_type"] == "SHT_NOBITS":
             continue
-        end = section.offset + section.size
-        place = elf.data.find(struct.pack("<QQ", table, table + names), section.offset, end)
+        end = section["sh_offset"] + section["sh_size"]
+        place = data.find(pointers, section["sh_offset"], end)
         while 0 <= place <= end - _QUADS.size:
-            quads = _QUADS.unpack_from(elf.data, place)
+            quads = _QUADS.unpack_from(data, place)
             if quads[16] == table + functions:
                 found.add(quads[22])
-            place = elf.data.find(struct.pack("<QQ", table, table + names), place + 8, end)
+            place = data.find(pointers, place + 8, end)
     if len(found) != 1:
         raise BinaryError(
-            f"where the code of the Go functions begins is said {len(found)} times and not once; "
-            "position-independent programs are not known to lab/binary.py yet"
+            f"the binary has {len(found)} start addresses of the Go functions' code, not one; "
+            "lab/cluster/go_binary.py does not support position-independent programs yet"
         )
     return int(found.pop())
-
-
-def _text(data: bytes, begin: int) -> str:
-    return data[begin : data.index(b"\0", begin)].decode()

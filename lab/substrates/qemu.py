@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Coroutine, Iterator
@@ -136,7 +137,7 @@ class Qemu:
         if spec.incoming:
             with self._monitor() as call:
                 call("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
-                call("migrate-incoming", {"uri": f"exec:cat {_quote(spec.incoming)}"})
+                call("migrate-incoming", {"uri": f"exec:cat {shlex.quote(str(spec.incoming))}"})
                 self._wait_migrated(call)
                 call("cont")
 
@@ -157,7 +158,7 @@ class Qemu:
         """Write the memory of a paused machine to ``path`` and end the machine; its disks are then whole."""
         with self._monitor(timeout) as call:
             call("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
-            call("migrate", {"uri": f"exec:cat > {_quote(path)}"})
+            call("migrate", {"uri": f"exec:cat > {shlex.quote(str(path))}"})
             self._wait_migrated(call, timeout)
             call("quit")
         self.end()
@@ -237,10 +238,6 @@ class _Monitor:
 
     def _do(self, what: Coroutine[Any, Any, Any], timeout: float) -> Any:  # noqa: ANN401
         return self._loop.run_until_complete(asyncio.wait_for(what, timeout))
-
-
-def _quote(path: Path) -> str:
-    return "'" + str(path).replace("'", "'\\''") + "'"
 
 
 def missing_tools() -> list[str]:

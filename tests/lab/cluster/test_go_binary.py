@@ -147,16 +147,16 @@ def test_the_last_function_ends_where_the_table_says(section):
     [
         (b"", "not a 64-bit little-endian ELF program"),
         (b"#!/bin/sh\nexec lxd\n", "begins with b'#!/bin'"),
-        (program([(TASK, CODE)], section=".rodata"), "not one table of Go functions .* but 0"),
-        (program([(TASK, CODE)], magic=0xFFFFFFFB), "unknown kind .0xfffffffb"),
+        (program([(TASK, CODE)], section=".rodata"), "has 0 tables of Go functions"),
+        (program([(TASK, CODE)], magic=0xFFFFFFFB), "unknown format .0xfffffffb"),
         (program([(TASK, CODE)], pointer=4), "pointers of 4 bytes"),
-        (program([("main.a", CODE)]), f"not one Go function called {TASK} but 0"),
-        (program([("xmain.expireLogsTask", CODE)]), "but 0"),
-        (program([(f"{TASK}2", CODE)]), "but 0"),
-        (program([(TASK, CODE), (TASK, CODE)]), "but 2"),
+        (program([("main.a", CODE)]), f"has 0 Go functions called {TASK}, not one"),
+        (program([("xmain.expireLogsTask", CODE)]), "has 0 Go functions"),
+        (program([(f"{TASK}2", CODE)]), "has 0 Go functions"),
+        (program([(TASK, CODE), (TASK, CODE)]), "has 2 Go functions"),
         (program([(TASK, CODE + CODE)]), "holds the constant 86400000000000 more than once"),
-        (program([(TASK, CODE)], described=0), "said 0 times"),
-        (program([(TASK, CODE)], described=2), "said 2 times"),
+        (program([(TASK, CODE)], described=0), "has 0 start addresses"),
+        (program([(TASK, CODE)], described=2), "has 2 start addresses"),
     ],
 )
 def test_refused_where_there_is_doubt(made, words):
@@ -239,10 +239,10 @@ def shell(argv: list[str], _: object) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def test_hastening_changes_eight_bytes_and_says_so(machine, daemon, tmp_path):
+def test_a_shorter_interval_changes_eight_bytes_and_says_so(machine, daemon, tmp_path):
     machine.answers = [("", shell)]
     transcript = Transcript(tmp_path / "transcript.jsonl")
-    Member("m1", machine, transcript).daemon.hasten(TASK, every=5)
+    Member("m1", machine, transcript).daemon.run_daily_task_every(TASK, 5)
     transcript.flush()
     place = find_constant(WHOLE, TASK, DAY)
     assert daemon.read_bytes() == WHOLE[:place] + struct.pack("<Q", 5 * 10**9) + WHOLE[place + 8 :]
@@ -255,23 +255,23 @@ def test_hastening_changes_eight_bytes_and_says_so(machine, daemon, tmp_path):
 
 def test_the_binary_is_searched_once_for_all_members_of_an_image(machine, daemon):
     machine.answers = [("", shell)]
-    Member("m1", machine, Transcript()).daemon.hasten(TASK, every=5)
+    Member("m1", machine, Transcript()).daemon.run_daily_task_every(TASK, 5)
     other = FakeMachine("cp-r1-m2", machine.image)
     other.start()
     other.answers = [("", shell)]
-    Member("m2", other, Transcript()).daemon.hasten(TASK, every=7)
+    Member("m2", other, Transcript()).daemon.run_daily_task_every(TASK, 7)
     place = find_constant(WHOLE, TASK, DAY)
     assert daemon.read_bytes()[place:].startswith(struct.pack("<Q", 7 * 10**9))
 
 
 def test_a_binary_in_doubt_is_left_alone(machine, daemon):
     machine.files[str(daemon)] = program([("main.a", CODE)])
-    with pytest.raises(BinaryError, match=f"called {TASK} but 0"):
-        Member("m1", machine, Transcript()).daemon.hasten(TASK, every=5)
+    with pytest.raises(BinaryError, match=f"has 0 Go functions called {TASK}"):
+        Member("m1", machine, Transcript()).daemon.run_daily_task_every(TASK, 5)
     assert machine.commands == []
 
 
 def test_a_binary_that_cannot_be_written_is_the_labs_fault(machine):
     machine.answers = [("dd of=", Result(1, "", "cp: No space left on device\n"))]
     with pytest.raises(LabError, match=r"m1: cannot change \S+: cp: No space left on device"):
-        Member("m1", machine, Transcript()).daemon.hasten(TASK, every=5)
+        Member("m1", machine, Transcript()).daemon.run_daily_task_every(TASK, 5)

@@ -187,8 +187,9 @@ class TestSaving:
 class TestGoingOn:
     def test_reads_the_memory_and_runs(self, machine, folder, script):
         script(query_migrate=[{"status": "active"}, COMPLETED])
-        machine.start(spec(incoming=folder / "memory"))
-        assert asked(folder)["migrate-incoming"]["uri"] == f"exec:cat '{folder / 'memory'}'"
+        machine.start(spec(incoming=folder / "it's here"))
+        command = asked(folder)["migrate-incoming"]["uri"].removeprefix("exec:")
+        assert shlex.split(command) == ["cat", str(folder / "it's here")]
         assert "cont" in asked(folder)
 
     def test_from_a_damaged_memory(self, machine, folder, script):
