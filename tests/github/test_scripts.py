@@ -333,7 +333,8 @@ def test_the_plan_of_a_night_is_pytest_s(runner):
 
 
 def test_a_night_watches_what_has_been_installed_and_names_what_has_not(runner):
-    runner.program("clusterproof")
+    for name in ("clusterproof", "python"):
+        runner.program(name)
     assert runner.run("plan-nightly").returncode == 0
     watched = {word.removeprefix("--build=") for word in runner.calls[0].split() if word.startswith("--build=")}
     listed = (ROOT / ".github/nightly-builds").read_text()
