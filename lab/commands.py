@@ -19,6 +19,7 @@ from clusterproof.lab import doctor
 from clusterproof.lab.baking import bake as baking
 from clusterproof.lab.baking import sideload
 from clusterproof.lab.builds import catalogue, snap_store
+from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster import golden
 from clusterproof.lab.cluster.cluster import Cluster
 from clusterproof.lab.cluster.existing_cluster import OwnCluster
@@ -33,7 +34,7 @@ from clusterproof.lab.host.names import MARK, PROJECT
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import server_vm, ssh_access
 from clusterproof.lab.substrates.container import Containers
-from clusterproof.lab.substrates.server_vm import VirtualInstances
+from clusterproof.lab.substrates.server_vm import ServerVMs
 
 app = typer.Typer(
     help="Throwaway clusters of real LXD and Incus builds.", no_args_is_help=True, add_completion=False
@@ -143,9 +144,9 @@ def up(
     build: Annotated[
         str | None, typer.Option("--build", help="The build to run, such as incus@7.0.2.")
     ] = None,
-    own: Annotated[
+    sideloaded: Annotated[
         str | None,
-        typer.Option("--sideload", metavar="BUILD=PATH", help="A build of one's own instead: docs/builds.md."),
+        typer.Option("--sideload", metavar="BUILD=PATH", help="Your own build instead: docs/builds.md."),
     ] = None,
     members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
     machines: Annotated[
@@ -156,7 +157,7 @@ def up(
 ) -> None:
     """Make a cluster for a person to use; it stays until ``down``."""
     with one_line_errors():
-        entry = _chosen(build, own, mirror)
+        entry = _chosen(build, sideloaded, mirror)
     with one_line_errors(), command_host(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
@@ -263,17 +264,17 @@ def clear(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _chosen(build: str | None, own: str | None, mirror: str | None) -> catalogue.CatalogueBuild:
+def _chosen(build: str | None, sideloaded: str | None, mirror: str | None) -> CatalogueBuild:
     """Return the one build that was asked for, a sideloaded one with its image made."""
-    if (build is None) == (own is None):
+    if (build is None) == (sideloaded is None):
         raise UsageError("name one build: --build incus@7.0.2, or --sideload incus@7.0.2=path/to/incusd")
     known = catalogue.load()
-    if own is None:
+    if sideloaded is None:
         (entry,) = snap_store.settle([known.get(build or "")])
         return entry
     with ProgressBoard(console) as progress:
         _, (entry,) = sideload.add(
-            [own], known, baking.folder(), lambda text: progress("sideload", text), mirror
+            [sideloaded], known, baking.folder(), lambda text: progress("sideload", text), mirror
         )
     return entry
 
@@ -286,7 +287,7 @@ def _made(host: Host, image: Image, count: int, *, machines: bool) -> Cluster:
             host, transcript, image, count, formed=True, failed=lambda _: None
         ) as cluster:
             return cluster
-    cluster = Cluster(host, transcript, VirtualInstances(host) if machines else Containers(host))
+    cluster = Cluster(host, transcript, ServerVMs(host) if machines else Containers(host))
     cluster.make_members([image] * count)
     return cluster
 

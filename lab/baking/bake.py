@@ -1,4 +1,4 @@
-"""Baking: a build is installed once into an image, and asked what it really is."""
+"""Baking: a build is installed once into an image, and its server is asked what it is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clusterproof.lab.baking import install_by_cloud_init
-from clusterproof.lab.builds import apt_mirror as mirrors
-from clusterproof.lab.builds.catalogue import CatalogueBuild, ChannelBuild
+from clusterproof.lab.builds import apt_mirror
+from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster.cluster import Cluster
 from clusterproof.lab.cluster.member import CommandError
 from clusterproof.lab.core import runs
@@ -24,8 +24,10 @@ from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError
 from clusterproof.lab.host import upload
 from clusterproof.lab.host.host import Host
-from clusterproof.lab.images import rootfs
+from clusterproof.lab.images import making, rootfs
+from clusterproof.lab.images.filling import Fill
 from clusterproof.lab.images.image import Image
+from clusterproof.lab.images.kinds import CONTAINER, VM, Kind
 from clusterproof.lab.images.rootfs import RootfsImage
 from clusterproof.lab.substrates.machine import CommandTimeoutError
 
@@ -33,7 +35,7 @@ Progress = Callable[[str, str], None]
 
 
 def folder() -> Path:
-    """Return where baked images are kept."""
+    """Return the folder of baked images."""
     return runs.folder() / "images"
 
 
@@ -48,12 +50,12 @@ def bake(
 ) -> Image:
     """Return the image of a build on the host, making what is missing of it.
 
-    ``progress`` is told (build, what is being done); ``stop`` ends it from another thread. Raises
+    ``progress`` is called with (build, what is being done); ``stop`` ends it from another thread. Raises
     LabError.
     """
     with runs.lock(f"bake-{entry.name}"):
         made = None if force else rootfs.find(entry, folder())
-        made = made or rootfs.make(
+        made = made or making.make(
             entry,
             folder(),
             lambda text: progress(entry.name, text),
@@ -78,22 +80,22 @@ def bake(
 def bake_vm(
     entry: CatalogueBuild, image: Image, host: Host, progress: Progress, *, mirror: str | None = None
 ) -> Image:
-    """Return the image of a build for virtual machines, which installs the same as ``image`` for containers.
+    """Return the image of a build for VMs, of the same version as ``image`` for containers.
 
-    ``progress`` is as in ``bake``; the run of ``host`` is that of what is booted meanwhile. Raises LabError.
+    ``progress`` is as in ``bake``; what is booted meanwhile belongs to the run of ``host``. Raises LabError.
     """
     with runs.lock(f"bake-vm-{entry.name}"):
-        made = rootfs.find(entry, folder(), kind=rootfs.VM) or rootfs.make(
+        made = rootfs.find(entry, folder(), kind=VM) or making.make(
             entry,
             folder(),
             lambda text: progress(entry.name, text),
             mirror=mirror,
-            kind=rootfs.VM,
-            fill=_fill(entry, host, progress, mirror, rootfs.VM),
+            kind=VM,
+            fill=_fill(entry, host, progress, mirror, VM),
         )
     if _without_distribution(made.package_version) != _without_distribution(image.build.version):
         raise LabError(
-            f"{entry.name}: the image for containers has {image.build.version}, the one for virtual machines "
+            f"{entry.name}: the image for containers has {image.build.version}, the one for VMs "
             f"{made.package_version}: the archive has moved; run clusterproof bake --force {entry.name}"
         )
     return dataclasses.replace(image, digest=made.digest, fingerprint="")
@@ -121,7 +123,7 @@ def bake_all(
         try:
             return dict(zip([e.name for e in entries], pool.map(one, entries), strict=True))
         except BaseException:
-            # An interrupt reaches this thread only; those that bake have to be told.
+            # An interrupt reaches this thread only, not those that bake.
             stop.set()
             raise
 
@@ -140,7 +142,7 @@ def _image(entry: CatalogueBuild, made: RootfsImage, truth: dict[str, Any]) -> I
 
 
 def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host) -> dict[str, Any]:
-    """Start the build once and read from it how many API extensions and which schema it has."""
+    """Start the build once and read its API extensions and its schema version. Raises LabError."""
     unknown = Image(entry.installed(made.package_version), entry.facts, made.digest, fingerprint)
     probe = Cluster(host, Transcript())
     try:
@@ -160,7 +162,7 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
 
 
 def _without_distribution(version: str) -> str:
-    """Return the version of a package of Zabbly's without that for which it was built."""
+    """Return the version of a Zabbly package without the distribution that it was built for."""
     return re.sub(r"-(debian|ubuntu)[0-9.]+", "", version)
 
 
@@ -169,30 +171,30 @@ def _fill(
     host: Host,
     progress: Progress,
     mirror: str | None,
-    kind: rootfs.Kind = rootfs.CONTAINER,
-) -> rootfs.Fill | None:
-    """Return what fills a root file system with ``entry`` where cloud-init installs it."""
-    return _by_first_boot(entry, host, progress, mirror, kind) if isinstance(entry, ChannelBuild) else None
+    kind: Kind = CONTAINER,
+) -> Fill | None:
+    """Return what fills a root file system with ``entry`` where a first boot installs it; else None."""
+    return _by_first_boot(entry, host, progress, mirror, kind) if entry.source.first_boot else None
 
 
 def _by_first_boot(
-    entry: ChannelBuild, host: Host, progress: Progress, mirror: str | None, kind: rootfs.Kind
-) -> rootfs.Fill:
-    """Return what fills a root file system with ``entry``: a container on ``host``, or a machine of its run."""
+    entry: CatalogueBuild, host: Host, progress: Progress, mirror: str | None, kind: Kind
+) -> Fill:
+    """Return what fills a root file system with ``entry``: a container on ``host``, or a VM of its run."""
 
     def say(text: str) -> None:
         progress(entry.name, text)
 
     def make_base() -> RootfsImage:
-        own = install_by_cloud_init.base_build(entry)
-        return rootfs.make(
-            own, folder(), lambda line: say(f"{own.asked}: {line}"), mirror=mirror, kind=kind
+        debian = install_by_cloud_init.base_build(entry)
+        return making.make(
+            debian, folder(), lambda line: say(f"{debian.asked}: {line}"), mirror=mirror, kind=kind
         )
 
     def fill(root: Path) -> str:
-        text = install_by_cloud_init.user_data(entry, mirrors.find(mirror), kind=kind)
-        if kind is rootfs.VM:
-            return install_by_cloud_init.fill_in_machine(entry, make_base(), host, say, text, root)
+        text = install_by_cloud_init.user_data(entry, apt_mirror.find(mirror), kind=kind)
+        if kind is VM:
+            return install_by_cloud_init.fill_in_vm(entry, make_base(), host, say, text, root)
         base = install_by_cloud_init.base_of(entry)
         if base.suite:
             made = make_base()

@@ -1,9 +1,8 @@
-"""Sideloading: a build of somebody's own, laid over one of the catalogue's.
+"""Sideloading: a build of the user's, in place of one of the catalogue's.
 
-``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages. The image
-is made as soon as the option is read: what the build is called depends on what it reports of itself.
-``lxd=path/to/file.snap`` is a snap, which cloud-init installs on the lab host as it does those of the store;
-until then it goes by the version that the file names.
+``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages. Their image is
+made at once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a
+snap, which cloud-init installs on the lab host like those of the store; until then its version is the file's.
 """
 
 from __future__ import annotations
@@ -11,29 +10,23 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
-from clusterproof.lab.builds.catalogue import (
-    Catalogue,
-    CatalogueBuild,
-    ChannelBuild,
-    Overlay,
-    SideloadedBuild,
-    SnapFile,
-    Source,
-    sideloaded,
-)
+from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.catalogue import Catalogue
+from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, SideloadedPackages, SnapFile
 from clusterproof.lab.core.errors import LabError, UsageError
-from clusterproof.lab.images import rootfs
-from clusterproof.lab.images.rootfs import Progress
+from clusterproof.lab.images import making, rootfs
+from clusterproof.lab.images.logged_commands import Progress
 
 FORM = (
     "write it like incus@7.0.2=path/to/incusd, incus@7.0.2=path/to/folder-of-debs or lxd=path/to/file.snap"
 )
+_SOURCES: dict[str, type[Sideload]] = {"daemon": SideloadedDaemon, "packages": SideloadedPackages}
 _ELF = b"\x7fELF"
 _SQUASHFS = b"hsqs"
 
@@ -45,25 +38,36 @@ def add(
 
     Raises UsageError for what cannot be one, LabError where an image cannot be made.
     """
-    given = [read(text, known) for text in wanted]
-    found: list[CatalogueBuild] = []
-    for build in given:
-        if isinstance(build, SnapFile):
-            found.append(build)
-            continue
-        image = rootfs.find(build, into) or rootfs.make(build, into, progress, mirror)
-        found.append(build.found(image.package_version))
+    found = [_made(read(text, known), into, progress, mirror) for text in wanted]
     return known.with_builds(found), found
 
 
-def read(text: str, known: Catalogue) -> SideloadedBuild | SnapFile:
-    """Return the build that ``text`` gives, which until it was installed goes by its base's or file's version.
+def _made(build: CatalogueBuild, into: Path, progress: Progress, mirror: str | None) -> CatalogueBuild:
+    """Return the build by the version of its image, made where it is missing; a snap waits for the lab host."""
+    if build.source.first_boot:
+        return build
+    image = rootfs.find(build, into) or making.make(build, into, progress, mirror)
+    return build.found(image.package_version)
+
+
+def listed(wanted: Iterable[str], known: Catalogue, into: Path) -> list[CatalogueBuild]:
+    """Return the builds that ``wanted`` gives without making anything: where there is an image, by its version.
+
+    Raises UsageError.
+    """
+    builds = [read(text, known) for text in wanted]
+    images = [(build, rootfs.find(build, into)) for build in builds]
+    return [build.found(image.package_version) if image else build for build, image in images]
+
+
+def read(text: str, known: Catalogue) -> CatalogueBuild:
+    """Return the build that ``text`` gives; until it was installed it has the version of its base or file.
 
     Raises UsageError.
     """
     name, separator, place = text.partition("=")
     if not separator or not name or not place:
-        raise UsageError(f'--sideload "{text}" does not say what is laid over which build; {FORM}')
+        raise UsageError(f'--sideload "{text}" does not say what replaces which build; {FORM}')
     path = Path(place).expanduser().absolute()
     try:
         form = _form(path)
@@ -75,13 +79,13 @@ def read(text: str, known: Catalogue) -> SideloadedBuild | SnapFile:
         raise UsageError(
             f'--sideload {name}={place}: "{error.filename}": {error.strerror}; {FORM}'
         ) from error
-    if not isinstance(base.source, Source):
-        raise UsageError(f"--sideload: {name} is no build from Debian's archive; name one of those as the base")
-    source = Overlay(form=form, base=base.name, digest=digest)
-    build = SideloadedBuild(base.facts, base.version, base.track, source, base, path)
+    if not base.source.suites:
+        raise UsageError(f"--sideload: {name} is not from Debian's archive; name a build that is as the base")
+    source = _SOURCES[form](base, path, digest)
     if form == "packages":
-        _check_packages(build)
-    return build
+        _check_packages(base, source)
+    build = CatalogueBuild(base.facts, base.version, base.track, source)
+    return build.found(build.identity(base.version))
 
 
 def _form(path: Path) -> Literal["daemon", "packages", "snap"]:
@@ -96,31 +100,29 @@ def _form(path: Path) -> Literal["daemon", "packages", "snap"]:
         return "daemon"
     if begin == _SQUASHFS:
         return "snap"
-    raise UsageError(f"--sideload: {path} is no program (ELF), no snap and no folder of *.deb; {FORM}")
+    raise UsageError(f"--sideload: {path} is not a program (ELF), a snap or a folder of *.deb; {FORM}")
 
 
-def _snap(name: str, path: Path, known: Catalogue) -> SnapFile:
+def _snap(name: str, path: Path, known: Catalogue) -> CatalogueBuild:
     """Return the build that is the snap ``path`` of product ``name``. Raises UsageError, OSError, LabError."""
     facts = known.product(name)
-    channels = [
-        build for build in known.builds if isinstance(build, ChannelBuild) and build.product == facts.name
-    ]
-    like = next((build for build in channels if build.source.snap), None)
-    if like is None:
+    boots = [(build, build.source.first_boot) for build in known.builds if build.product == facts.name]
+    snaps = [(build, boot) for build, boot in boots if boot and boot.snap_name]
+    if not snaps:
         raise UsageError(f"--sideload: {name} is not packaged as a snap; {FORM}")
+    channel, boot = snaps[0]
     said = _described(path)
-    if said.get("name") != like.source.snap:
-        raise UsageError(f'--sideload: {path} is the snap "{said.get("name")}" and not {like.source.snap}')
-    # A snap of the newest source is called after its commit, which is no version.
+    if said.get("name") != boot.snap_name:
+        raise UsageError(f'--sideload: {path} is the snap "{said.get("name")}" and not {boot.snap_name}')
+    # The version of a development snap is the name of its commit, which cannot be ordered.
     version = re.match(r"\d+(\.\d+)*", str(said.get("version", "")))
-    digest = _digest(path)
-    guess = sideloaded(version[0] if version else facts.guess("latest"), digest)
-    source = like.source.model_copy(update={"channel": "", "file": digest})
-    return SnapFile(like.facts, guess, facts.track_of(guess), source, "", path)
+    source = SnapFile(boot.image, boot.snap_name, path, _digest(path))
+    build = CatalogueBuild(channel.facts, facts.guess("latest"), "", source)
+    return build.found(build.identity(version[0] if version else build.version))
 
 
 def _described(path: Path) -> dict[str, object]:
-    """Return what a snap says of itself. Raises UsageError, LabError."""
+    """Return the ``meta/snap.yaml`` of a snap. Raises UsageError, LabError."""
     try:
         done = subprocess.run(
             ["unsquashfs", "-cat", str(path), "meta/snap.yaml"], capture_output=True, check=False, timeout=60
@@ -132,12 +134,12 @@ def _described(path: Path) -> dict[str, object]:
     except yaml.YAMLError:
         found = None
     if not isinstance(found, dict):
-        raise UsageError(f"--sideload: {path} is no snap: it has no meta/snap.yaml that can be read")
+        raise UsageError(f"--sideload: {path} is not a snap: it has no meta/snap.yaml that can be read")
     return found
 
 
 def _digest(path: Path) -> str:
-    """Return the sha256 of a file, or of the sorted ones of a folder's packages, whatever they are called."""
+    """Return the SHA-256 of a file, or that of the sorted SHA-256 sums of a folder's packages."""
     if path.is_dir():
         digests = sorted(_digest(file) for file in path.glob("*.deb"))
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -145,14 +147,14 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_packages(build: SideloadedBuild) -> None:
+def _check_packages(base: CatalogueBuild, source: Sideload) -> None:
     """Make sure that the product is among the packages. Raises UsageError, LabError."""
-    names = [_package(file) for file in build.files]
-    wanted = build.facts.packages
+    names = [_package(file) for file in source.files]
+    wanted = base.facts.packages
     if not set(names) & set(wanted):
         raise UsageError(
-            f"--sideload: the packages in {build.path} are {', '.join(names)}, and none of "
-            f"{', '.join(wanted)}, which {build.product} is installed from"
+            f"--sideload: the packages in {source.path} are {', '.join(names)}, and none of "
+            f"{', '.join(wanted)}, which {base.product} is installed from"
         )
 
 
@@ -169,5 +171,5 @@ def _package(file: Path) -> str:
         raise LabError("reading packages needs dpkg-deb; install the package dpkg") from error
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["it is damaged"])[-1]
-        raise UsageError(f"--sideload: {file} is no package: {reason}")
+        raise UsageError(f"--sideload: {file} is not a package: {reason}")
     return done.stdout.strip()

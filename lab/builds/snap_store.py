@@ -8,24 +8,23 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import requests
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clusterproof.lab.builds.catalogue import CatalogueBuild, ChannelBuild
+from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.sources import RISKS
 from clusterproof.lab.core.errors import LabError, UsageError
 
 STORE = "https://api.snapcraft.io"
 TIMEOUT = 30.0
-Risk = Literal["stable", "candidate", "beta", "edge"]
-RISKS: tuple[Risk, ...] = get_args(Risk)
-# What snapd calls machines.
+# What snapd calls what the kernel calls otherwise.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class _Part(BaseModel):
-    """A part of the answer; what is not needed is left aside, as the store may add to it."""
+    """A part of the answer; fields that are not needed are ignored, as the store may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -34,7 +33,7 @@ class Channel(_Part):
     """Where a revision is released to."""
 
     track: str
-    risk: Risk
+    risk: Literal["stable", "candidate", "beta", "edge"]
     architecture: str
 
 
@@ -47,7 +46,7 @@ class Release(_Part):
 
 
 class Answer(_Part):
-    """What the store tells of a snap."""
+    """What the store says of a snap."""
 
     channel_map: tuple[Release, ...] = Field(alias="channel-map")
 
@@ -55,7 +54,7 @@ class Answer(_Part):
         """Return the release that ``snap install --channel`` would take.
 
         A risk without a release of its own has that of the next safer one. Raises LabError where the track
-        has nothing, UsageError for a channel that is none.
+        has nothing, UsageError for what is not a channel.
         """
         track, _, risk = channel.rpartition("/")
         if not track or risk not in RISKS:
@@ -72,7 +71,7 @@ class Answer(_Part):
 
 
 def architecture() -> str:
-    """Return this machine's architecture as the store calls it."""
+    """Return the architecture of this computer as the store calls it."""
     machine = platform.machine()
     return ARCHITECTURES.get(machine, machine)
 
@@ -80,7 +79,7 @@ def architecture() -> str:
 def resolve(snap: str, channel: str) -> Release:
     """Return which revision of ``snap`` is in ``channel`` now.
 
-    ``LAB_SNAP_STORE`` names another store's address. Raises LabError where it does not answer or has none.
+    ``LAB_SNAP_STORE`` is the address of another store. Raises LabError where it does not answer or has none.
     """
     store = os.environ.get("LAB_SNAP_STORE", STORE).rstrip("/")
     url = f"{store}/v2/snaps/info/{snap}"
@@ -103,33 +102,31 @@ def resolve(snap: str, channel: str) -> Release:
 
 
 def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = None) -> list[CatalogueBuild]:
-    """Return ``builds``, those of a snap's channel with the revision it has: the store is asked once for each.
+    """Return ``builds``, each channel of a snap with its revision; the store is asked once for each.
 
     ``known`` has revisions by build's name that were found before, so that all of a run have the same.
     Raises LabError.
     """
 
     def one(build: CatalogueBuild) -> CatalogueBuild:
-        if not isinstance(build, ChannelBuild) or build.source.revision or build.source.file:
-            return build
-        if not build.source.snap:
-            return build
-        revision = (known or {}).get(build.name) or resolve(build.source.snap, build.channel).revision
-        return build.resolved(revision)
+        def find(snap: str, channel: str) -> int:
+            return (known or {}).get(build.name) or resolve(snap, channel).revision
+
+        return build.resolved(find)
 
     return [one(build) for build in builds]
 
 
 def twins(builds: Iterable[CatalogueBuild]) -> dict[str, str]:
-    """Return by build's name the one that has the same revision of a snap, where a safer channel has it.
+    """Return by build's name the one that has the same revision of a snap in a safer channel.
 
     They are one build: a channel is only a way to find it.
     """
     first: dict[tuple[str, int], str] = {}
     found: dict[str, str] = {}
-    snaps = [build for build in builds if isinstance(build, ChannelBuild) and build.source.revision]
-    for build in sorted(snaps, key=lambda one: RISKS.index(one.channel.rpartition("/")[2])):
-        twin = first.setdefault((build.source.snap, build.source.revision), build.name)
+    snaps = [(build, revision) for build in builds if (revision := build.source.snap_revision)]
+    for build, revision in sorted(snaps, key=lambda one: one[0].source.risk):
+        twin = first.setdefault(revision, build.name)
         if twin != build.name:
             found[build.name] = twin
     return found
@@ -140,23 +137,20 @@ def given(texts: Iterable[str], builds: Iterable[CatalogueBuild]) -> dict[str, i
 
     Raises UsageError for what is not of this form, and for a build that is not the channel of a snap.
     """
-    snaps = [build.name for build in builds if isinstance(build, ChannelBuild) and build.source.snap]
+    snaps = [build.name for build in builds if build.source.takes_revision]
     found: dict[str, int] = {}
     for text in texts:
-        name, _, revision = text.rpartition("=")
+        name, _, revision = text.partition("=")
         if name not in snaps:
-            listed = ", ".join(snaps) or "none; choose one with --build"
-            raise UsageError(f'--revision {text}: "{name}" is no chosen channel of a snap (those are {listed})')
+            raise UsageError(
+                f"--build {text}: {name} is not the channel of a snap, and only those have revisions"
+            )
         if not (revision.isascii() and revision.isdigit() and int(revision)):
-            raise UsageError(f'--revision {text}: "{revision}" is no revision; write it like {name}=33110')
+            raise UsageError(f'--build {text}: "{revision}" is not a revision; write it like {name}=33110')
         found[name] = int(revision)
     return found
 
 
 def revisions(builds: Iterable[CatalogueBuild]) -> dict[str, int]:
     """Return by build's name the revisions that were found."""
-    return {
-        build.name: build.source.revision
-        for build in builds
-        if isinstance(build, ChannelBuild) and build.source.revision
-    }
+    return {build.name: found[1] for build in builds if (found := build.source.snap_revision)}

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from clusterproof.builds import Build
-from clusterproof.lab.builds.catalogue import Catalogue, CatalogueBuild, Standing, explain
+from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.catalogue import Catalogue
+from clusterproof.lab.builds.product_file import explain
+from clusterproof.lab.builds.sources import Existing
 from clusterproof.lab.cluster import tenant
 from clusterproof.lab.cluster.tenant import Door, Tenant
 from clusterproof.lab.core.api import Api, ApiError
@@ -49,23 +51,6 @@ class Settings(BaseModel):
     pool: str | None = None
 
 
-@dataclass(frozen=True)
-class OwnBuild(CatalogueBuild):
-    """What somebody's own cluster runs: the version that its servers report."""
-
-    extensions: frozenset[str]
-
-    def installed(
-        self, version: str, api_extensions: int | None = None, schema: int | None = None
-    ) -> Build:
-        """Return the build as the servers tell it."""
-        return super().installed(version, api_extensions or len(self.extensions), schema)
-
-    def image(self) -> Image:
-        """Return what is known of the build in the form in which conditions ask for it."""
-        return Image(self.installed(self.version), self.facts, "", "", self.extensions)
-
-
 @dataclass
 class OwnCluster:
     """Somebody's own cluster that answers and trusts this client.
@@ -74,7 +59,8 @@ class OwnCluster:
     """
 
     settings: Settings
-    build: OwnBuild
+    build: CatalogueBuild
+    extensions: frozenset[str]
     doors: dict[str, Door]
     members: tuple[str, ...]
     pool: str
@@ -98,10 +84,15 @@ class OwnCluster:
         online = tuple(sorted(m["server_name"] for m in members if m["status"] == "Online"))
         version = facts["environment"]["server_version"]
         product = known.product(facts["environment"]["server"])
-        source = Standing(cluster=settings.name)
         extensions = frozenset(facts["api_extensions"])
-        build = OwnBuild(product, version, product.track_of(version), source, extensions)
-        return cls(settings, build, doors, online, pool, run)
+        source = Existing(settings.name, len(extensions))
+        build = CatalogueBuild(product, version, product.track_of(version), source)
+        return cls(settings, build, extensions, doors, online, pool, run)
+
+    def image(self) -> Image:
+        """Return what the servers run, in the form in which conditions ask for it."""
+        build = self.build.installed(self.build.version)
+        return Image(build, self.build.facts, "", "", self.extensions)
 
     def tenant(self, transcript: Transcript) -> Tenant:
         """Return a place for one cell, which is not made yet."""
@@ -150,7 +141,7 @@ def read(path: Path) -> Settings:
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; docs/own-cluster.md shows one") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}; docs/existing-cluster.md shows one") from None
     except ValidationError as error:
         raise UsageError(f"{path}: {explain(error)}") from None
 

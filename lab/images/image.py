@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clusterproof.builds import Build
-from clusterproof.lab.builds.catalogue import ProductFacts
+from clusterproof.lab.builds.product import ProductFacts
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.processes import Process, run_tool
 from clusterproof.lab.core.waiting import NotObservedError, eventually
-from clusterproof.lab.images import rootfs
 from clusterproof.lab.images.image import Image
+from clusterproof.lab.images.kinds import VM
+from clusterproof.lab.images.rootfs import RootfsImage, read
 from clusterproof.lab.substrates import acceleration, qemu, seed
 from clusterproof.lab.substrates.ssh_access import SSH, Guest, Interface, make_keys
 
@@ -275,9 +276,9 @@ def arguments(image: Image) -> str:
     return ARGUMENTS.format(state_dir=image.facts.state_dir)
 
 
-def disk_of(image: Image) -> rootfs.RootfsImage:
+def disk_of(image: Image) -> RootfsImage:
     """Return the disk and the kernel of ``image``. Raises LabError where they are missing."""
-    found = rootfs.read(runs.folder() / "images" / image.digest, rootfs.VM)
+    found = read(runs.folder() / "images" / image.digest, VM)
     if found is None:
         raise LabError(f"the disk of {image.build.name} is missing or damaged; run clusterproof bake")
     return found

@@ -17,8 +17,9 @@ from clusterproof.lab.cluster import daemon as daemons
 from clusterproof.lab.core import waiting
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.host.host import Host
-from clusterproof.lab.images import rootfs
+from clusterproof.lab.images import making, recipe, rootfs
 from clusterproof.lab.images.image import Image
+from clusterproof.lab.images.kinds import CONTAINER, VM
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
 from tests.fakes import (
@@ -62,7 +63,7 @@ def installs(host, monkeypatch):  # noqa: ARG001
         bake_beforehand(entry, truth=False)
         return rootfs.find(entry, into)
 
-    monkeypatch.setattr(rootfs, "make", make)
+    monkeypatch.setattr(making, "make", make)
     return made
 
 
@@ -96,7 +97,7 @@ def test_from_nothing_to_an_image(host, server, installs, machines):
     assert image.build.version == "7.0.2-1"
     assert (image.build.api_extensions, image.build.schema_version) == (3, 77)
     assert image.extensions == set(EXTENSIONS)
-    assert image.digest == rootfs.digest(INCUS_702)
+    assert image.digest == recipe.digest(INCUS_702)
     # The host calls the image what the lab does, so that it can be looked for.
     assert list(server.images["clusterproof"]) == [image.fingerprint]
     assert lines == [
@@ -169,7 +170,7 @@ def test_what_cannot_be_made_again_stays(host, monkeypatch):
     def fail(*_, **__):
         raise LabError("no network")
 
-    monkeypatch.setattr(rootfs, "make", fail)
+    monkeypatch.setattr(making, "make", fail)
     with pytest.raises(LabError, match="no network"):
         bake(INCUS_702, host, told()[1], force=True)
     assert baked(INCUS_702) == image
@@ -254,14 +255,14 @@ def test_a_host_that_goes_away(host, server):
 
 @pytest.mark.usefixtures("machines")
 def test_several_builds_and_the_reason_for_each_that_failed(host, installs, monkeypatch):
-    plain = rootfs.make
+    plain = making.make
 
     def make(entry, *args, **options):
         if entry is INCUS_604:
             raise LabError("cannot install incus@6.0.4: no network")
         return plain(entry, *args, **options)
 
-    monkeypatch.setattr(rootfs, "make", make)
+    monkeypatch.setattr(making, "make", make)
     lines, progress = told()
     found = bake_all([LXD_502, INCUS_604, INCUS_702], host, progress, mirror="https://deb.example.org")
     assert list(found) == ["lxd@5.0.2", "incus@6.0.4", "incus@7.0.2"]
@@ -297,7 +298,7 @@ def test_an_interrupt_stops_those_that_bake(host, monkeypatch):
             assert submitted
             return (interrupt() for _ in submitted)
 
-    monkeypatch.setattr(rootfs, "make", make)
+    monkeypatch.setattr(making, "make", make)
     monkeypatch.setattr(baking, "ThreadPoolExecutor", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         bake_all([INCUS_702], host, told()[1])
@@ -314,12 +315,12 @@ class TestForVirtualMachines:
         """What was made: name, kind, and whether it is filled by a first boot; all are of one version."""
         made = []
 
-        def make(entry, into, progress, mirror=None, *, kind=rootfs.CONTAINER, fill=None, **_):  # noqa: ARG001
+        def make(entry, into, progress, mirror=None, *, kind=CONTAINER, fill=None, **_):  # noqa: ARG001
             made.append((entry.name, kind.name, fill is not None))
             version = fill(into / "root") if fill else self.version
-            return rootfs.RootfsImage(rootfs.digest(entry, kind=kind), into / "root.img", version)
+            return rootfs.RootfsImage(recipe.digest(entry, kind=kind), into / "root.img", version)
 
-        monkeypatch.setattr(rootfs, "make", make)
+        monkeypatch.setattr(making, "make", make)
         self.version = "7.0.2-1"
         return made
 
@@ -329,14 +330,14 @@ class TestForVirtualMachines:
     def test_is_the_same_build_with_another_disk(self, host, makes):
         found = bake_vm(INCUS_702, self.image(), host, told()[1])
         assert makes == [("incus@7.0.2", "vm", False)]
-        assert (found.digest, found.fingerprint) == (rootfs.digest(INCUS_702, kind=rootfs.VM), "")
+        assert (found.digest, found.fingerprint) == (recipe.digest(INCUS_702, kind=VM), "")
         assert (found.build, found.extensions) == (self.image().build, set(EXTENSIONS))
 
     @pytest.mark.usefixtures("makes")
     @pytest.mark.parametrize("version", ["7.0.2-2", "1:7.0.2-1", "7.0.2-debian13-1-2"])
     def test_of_another_version_is_refused(self, host, version):
         self.version = version
-        with pytest.raises(LabError, match=rf"machines {version}: the archive has moved"):
+        with pytest.raises(LabError, match=rf"VMs {version}: the archive has moved"):
             bake_vm(INCUS_702, self.image(), host, told()[1])
 
     @pytest.mark.usefixtures("makes")
@@ -353,10 +354,10 @@ class TestForVirtualMachines:
             asked.append((build.name, base.digest, text))
             return "7.0.2-1"
 
-        monkeypatch.setattr(install_by_cloud_init, "fill_in_machine", fill)
+        monkeypatch.setattr(install_by_cloud_init, "fill_in_vm", fill)
         bake_vm(entry, self.image(), host, told()[1], mirror="https://deb.example.org/debian")
         assert makes == [(self.CHANNEL, "vm", True), ("incus@base-trixie", "vm", False)]
         ((name, base, text),) = asked
         assert name == self.CHANNEL
-        assert base == rootfs.digest(install_by_cloud_init.base_build(entry), kind=rootfs.VM)
+        assert base == recipe.digest(install_by_cloud_init.base_build(entry), kind=VM)
         assert "incus-base incus-client incus-agent" in text

@@ -14,9 +14,11 @@ import yaml
 from clusterproof.lab.baking import install_by_cloud_init
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.builds.apt_mirror import Mirror
-from clusterproof.lab.builds.catalogue import ChannelBuild, SnapFile
+from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.sources import SnapFile
 from clusterproof.lab.core.errors import LabError, UsageError
-from clusterproof.lab.images import rootfs
+from clusterproof.lab.images import making, recipe, rootfs
+from clusterproof.lab.images.kinds import VM
 from clusterproof.lab.images.rootfs import RootfsImage
 from clusterproof.lab.substrates.machine import Result
 from tests.fakes import (
@@ -29,15 +31,21 @@ from tests.fakes import (
 )
 
 KNOWN = catalogue.load()
-CHANNELS = [build for build in KNOWN.builds if isinstance(build, ChannelBuild)]
+CHANNELS = [build for build in KNOWN.builds if build.source.first_boot]
 MIRROR = Mirror("https://deb.example.org/debian")
 HERE = "incus@debian/trixie-backports"
 
 
-def channel(name: str) -> ChannelBuild:
+def channel(name: str) -> CatalogueBuild:
     found = KNOWN.get(name)
-    assert isinstance(found, ChannelBuild)
-    return found.resolved(33110) if found.source.snap else found
+    assert found in CHANNELS
+    return found.resolved(lambda *_: 33110)
+
+
+def version(build: CatalogueBuild, machine: Machine) -> str:
+    return build.source.installed_version(
+        build, lambda command: install_by_cloud_init._do(build, machine, command).stdout
+    )
 
 
 class TestCatalogue:
@@ -84,15 +92,15 @@ class TestCatalogue:
     def test_virtual_machines_begin_with_debian_and_without_the_product(self, build):
         base = install_by_cloud_init.base_build(build)
         assert base.name == f"{build.product}@base-trixie"
-        packages = rootfs.recipe(base, kind=rootfs.VM)["packages"]
+        packages = recipe.recipe(base, kind=VM)["packages"]
         assert "linux-image-cloud-amd64" in packages or "linux-image-cloud-arm64" in packages
         assert not [name for name in packages if name.startswith(("incus", "lxd"))]
 
     @pytest.mark.parametrize(
         ("text", "says"),
         [
-            ('server = "https://x"\nalias = "1"', "give machine"),
-            ('suite = "trixie"\nmachine = "trixie"', "give machine"),
+            ('server = "https://x"\nalias = "1"', "give vm"),
+            ('suite = "trixie"\nvm = "trixie"', "give vm"),
             ('server = "https://x"', "give either a suite"),
         ],
     )
@@ -104,7 +112,7 @@ class TestCatalogue:
 
     def test_an_image_that_there_is_not_is_named(self):
         source = channel(HERE).source.model_copy(update={"image": "beos"})
-        build = ChannelBuild(channel(HERE).facts, "7.0", "7.0", source, "debian/x")
+        build = CatalogueBuild(channel(HERE).facts, "7.0", "7.0", source)
         with pytest.raises(UsageError, match='image "beos" is none of ubuntu-24-04'):
             install_by_cloud_init.base_of(build)
 
@@ -115,7 +123,7 @@ class TestUserData:
         text = install_by_cloud_init.user_data(channel(build.name), MIRROR)
         assert text.startswith("#cloud-config\n")
         data = yaml.safe_load(text)
-        assert set(rootfs.member_packages()) <= set(data["packages"])
+        assert set(recipe.member_packages()) <= set(data["packages"])
         assert data["runcmd"] == [["/run/clusterproof-install"]]
 
     @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
@@ -151,7 +159,7 @@ class TestUserData:
         ("name", "agents"), [(HERE, 1), ("incus@zabbly/stable", 0), ("lxd@5.21/stable", 0)]
     )
     def test_of_virtual_machines_installs_the_agent_where_it_is_apart(self, name, agents):
-        text = install_by_cloud_init.user_data(channel(name), MIRROR, kind=rootfs.VM)
+        text = install_by_cloud_init.user_data(channel(name), MIRROR, kind=VM)
         assert text.count(" incus-agent") == agents
         assert "-agent" not in install_by_cloud_init.user_data(channel(name), MIRROR)
 
@@ -208,7 +216,7 @@ class TestFirstBoot:
 
     def test_of_packages_has_their_version(self):
         machine = Machine(**{"dpkg-query": Result(0, "7.0.2-3~bpo13+1", "")})
-        assert install_by_cloud_init._version(channel(HERE), machine) == "7.0.2-3~bpo13+1"
+        assert version(channel(HERE), machine) == "7.0.2-3~bpo13+1"
 
     LISTED = (
         "Name  Version     Rev    Tracking     Publisher    Notes\n"
@@ -220,14 +228,14 @@ class TestFirstBoot:
             **{"--version": Result(0, "5.21.3 LTS\n", ""), "snap list": Result(0, self.LISTED, "")}
         )
         build = channel("lxd@5.21/stable")
-        assert install_by_cloud_init._version(build, machine) == "5.21.3+snap.33110"
+        assert version(build, machine) == "5.21.3+snap.33110"
         assert build.installed("5.21.3+snap.33110").track == "5.21"
 
     def test_with_another_revision_is_refused(self):
         listed = Result(0, self.LISTED.replace("33110", "7"), "")
         machine = Machine(**{"--version": Result(0, "5.21.3", ""), "snap list": listed})
         with pytest.raises(LabError, match="revision 7 was installed, not 33110"):
-            install_by_cloud_init._version(channel("lxd@5.21/stable"), machine)
+            version(channel("lxd@5.21/stable"), machine)
 
 
 INSTALLED = [("cloud-init status", out("status: done\n")), ("dpkg-query", out("7.0.2-3"))]
@@ -252,8 +260,8 @@ class TestFilling:
     def test_hands_over_a_snap_in_one_step(self, tmp_path):
         path = tmp_path / "lxd.snap"
         path.write_bytes(b"hsqs")
-        source = channel("lxd@6/edge").source.model_copy(update={"file": "0" * 64})
-        build = SnapFile(channel("lxd@6/edge").facts, "6.4", "6", source, "", path)
+        source = SnapFile("ubuntu-24-04", "lxd", path, "0" * 64)
+        build = CatalogueBuild(channel("lxd@6/edge").facts, "6.4", "6", source)
         answers = [*INSTALLED, ("--version", out("6.4\n")), ("snap list", out("Name\nlxd 6.4 x1\n"))]
         machine = FakeMachine("cp-bake", image(), answers=answers)
         install_by_cloud_init._fill(build, machine, lambda _: None, lambda: None)
@@ -311,12 +319,12 @@ class TestDisk:
 
     def test_that_cannot_be_read_says_why(self, tools, tmp_path, base):
         stand_in(tools, "mount", "echo 'mount: no loop devices' >&2; exit 32")
-        with pytest.raises(LabError, match=r"what machine cp-bake has become cannot be read: .*no loop"):
+        with pytest.raises(LabError, match=r"the disk of VM cp-bake cannot be read: .*no loop"):
             install_by_cloud_init._fetch_disk(Exporting(tmp_path), base, tmp_path / "root")
 
     def test_is_made_an_image_in_the_way_of_others(self, tools, tmp_path, base):
         stand_in(tools, "dpkg-query", r"printf 'incus-base\t7.0.2-3\tamd64\n'")
-        images = Path(shutil.copytree(rootfs.IMAGES, tmp_path / "images"))
+        images = Path(shutil.copytree(recipe.IMAGES, tmp_path / "images"))
         (images / "vm" / "customise").write_text('touch "$1/customised"')
 
         def fill(root: Path) -> str:
@@ -324,10 +332,10 @@ class TestDisk:
             return "7.0.2-3"
 
         into = tmp_path / "out"
-        made = rootfs.make(
-            channel(HERE), into, lambda _: None, images_dir=images, kind=rootfs.VM, fill=fill
+        made = making.make(
+            channel(HERE), into, lambda _: None, images_dir=images, kind=VM, fill=fill
         )
-        assert made == rootfs.find(channel(HERE), into, images, rootfs.VM)
+        assert made == rootfs.find(channel(HERE), into, images, VM)
         assert made.package_version == "7.0.2-3"
         assert made.kernel.read_text() == "kernel"
         with tarfile.open(made.rootfs) as disk:
@@ -337,23 +345,23 @@ class TestDisk:
 class TestRecipe:
     def test_changes_with_the_revision_and_the_user_data(self, monkeypatch, tmp_path):
         build = channel("lxd@5.21/stable")
-        digest = rootfs.digest(build)
-        assert rootfs.digest(build.resolved(33111)) != digest
-        copy = Path(shutil.copytree(rootfs.CLOUD_INIT, tmp_path / "cloud-init"))
-        monkeypatch.setattr(rootfs, "CLOUD_INIT", copy)
-        assert rootfs.digest(build) == digest
+        digest = recipe.digest(build)
+        assert recipe.digest(KNOWN.get(build.name).resolved(lambda *_: 33111)) != digest
+        copy = Path(shutil.copytree(recipe.CLOUD_INIT, tmp_path / "cloud-init"))
+        monkeypatch.setattr(recipe, "CLOUD_INIT", copy)
+        assert recipe.digest(build) == digest
         (copy / "install-snap.yaml").write_text("changed")
-        assert rootfs.digest(build) != digest
+        assert recipe.digest(build) != digest
 
     def test_of_other_builds_does_not(self, monkeypatch, tmp_path):
         builds = [*KNOWN.select()]
-        digests = [rootfs.digest(build) for build in builds]
-        monkeypatch.setattr(rootfs, "CLOUD_INIT", tmp_path)
-        assert [rootfs.digest(build) for build in builds] == digests
+        digests = [recipe.digest(build) for build in builds]
+        monkeypatch.setattr(recipe, "CLOUD_INIT", tmp_path)
+        assert [recipe.digest(build) for build in builds] == digests
 
 
 def test_without_a_lab_host_there_is_no_first_boot(tmp_path, monkeypatch):
-    monkeypatch.setattr(rootfs._Job, "check", lambda _: None)
+    monkeypatch.setattr(making._Job, "check", lambda _: None)
     with pytest.raises(LabError, match=f"clusterproof bake {HERE} does it"):
-        rootfs.make(channel(HERE), tmp_path, lambda _: None)
+        making.make(channel(HERE), tmp_path, lambda _: None)
     assert not list(tmp_path.glob("*.partial"))

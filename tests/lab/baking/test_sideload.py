@@ -16,8 +16,11 @@ from clusterproof.builds import Bound, Expectation, Range
 from clusterproof.lab.baking import install_by_cloud_init, sideload
 from clusterproof.lab.builds import catalogue, snap_store
 from clusterproof.lab.builds.apt_mirror import Mirror
+from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, SnapFile
 from clusterproof.lab.core.errors import LabError, UsageError
-from clusterproof.lab.images import rootfs
+from clusterproof.lab.images import filling, making, rootfs
+from clusterproof.lab.images.kinds import VM
 from tests.fakes import (
     FakeCheckout,
     bake_beforehand,
@@ -67,10 +70,10 @@ def tools(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def add(text: str, into: Path) -> catalogue.SideloadedBuild:
+def add(text: str, into: Path) -> CatalogueBuild:
     known, (found,) = sideload.add([text], KNOWN, into, lambda _: None)
     assert known.get(found.name) == found
-    assert isinstance(found, catalogue.SideloadedBuild)
+    assert isinstance(found.source, Sideload)
     return found
 
 
@@ -86,7 +89,7 @@ class TestDaemon:
         found = add(f"incus@6.0.4={daemon}", tmp_path / "out")
         assert found.name == f"incus@7.0.2+sideload.{DIGEST[:12]}"
         assert found.track == "7.0"
-        assert found.installed(found.version).source == "daemon of one's own over incus@6.0.4"
+        assert found.installed(found.version).source == "sideloaded daemon in incus@6.0.4"
 
     def test_is_found_again_and_not_made_twice(self, tools, tmp_path, daemon):
         first = add(f"incus@6.0.4={daemon}", tmp_path / "out")
@@ -119,9 +122,9 @@ class TestDaemon:
         """
         stand_in(tools, "mmdebstrap", base)
         build = sideload.read(f"incus@6.0.4={daemon}", KNOWN)
-        made = rootfs.make(build, tmp_path / "out", lambda _: None, kind=rootfs.VM)
+        made = making.make(build, tmp_path / "out", lambda _: None, kind=VM)
         assert made.package_version == f"7.0.2+sideload.{DIGEST[:12]}"
-        assert made == rootfs.find(build, tmp_path / "out", kind=rootfs.VM)
+        assert made == rootfs.find(build, tmp_path / "out", kind=VM)
         # It boots as its base does.
         assert (made.kernel.read_text(), made.initrd.read_text()) == ("boot/vmlinuz\n", "boot/initrd\n")
         with tarfile.open(made.rootfs) as disk:
@@ -130,9 +133,9 @@ class TestDaemon:
             assert taken.read() == ELF
             assert [name for name in disk.getnames() if name.startswith("./boot/")] == []
 
-    def test_is_not_laid_over_two_builds_at_once(self, tmp_path, daemon):
+    def test_does_not_replace_that_of_two_builds_at_once(self, tmp_path, daemon):
         both = [f"incus@6.0.4={daemon}", f"incus@7.0.2={daemon}"]
-        with pytest.raises(UsageError, match="is there twice: daemon of one's own over incus@6"):
+        with pytest.raises(UsageError, match="is there twice: sideloaded daemon in incus@6"):
             sideload.add(both, KNOWN, tmp_path / "out", lambda _: None)
 
 
@@ -147,7 +150,7 @@ class TestPackages:
         assert "incus-base" in include
         # A comma in the folder's name must not cut a name in two.
         assert "and more" not in include
-        assert f"--hook-dir={rootfs.FILES_INSIDE}" in said
+        assert f"--hook-dir={filling.FILES_INSIDE}" in said
 
     def test_their_digest_is_that_of_their_contents(self, tmp_path, packages):
         first = add(f"incus@7.0.2={packages}", tmp_path / "out")
@@ -162,7 +165,7 @@ class TestPackages:
 
     def test_that_are_none_are_refused(self, tools, tmp_path, packages):
         stand_in(tools, "dpkg-deb", "echo 'dpkg-deb: error: not a Debian format archive' >&2; exit 2")
-        with pytest.raises(UsageError, match=r"a\.deb is no package: dpkg-deb: error: not a Debian"):
+        with pytest.raises(UsageError, match=r"a\.deb is not a package: dpkg-deb: error: not a Debian"):
             add(f"incus@7.0.2={packages}", tmp_path / "out")
 
 
@@ -184,7 +187,7 @@ class TestSnap:
         path = self.snap(tmp_path, f"name: lxd\nversion: {version}\n")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         known, (build,) = sideload.add([f"lxd={path}"], KNOWN, tmp_path / "out", lambda _: None)
-        assert isinstance(build, catalogue.SnapFile)
+        assert isinstance(build.source, SnapFile)
         assert build.name == f"lxd@{known_as}+sideload.{digest[:12]}"
         assert (build.track, known.get(build.name)) == (track, build)
         assert build.identity("5.21.9") == f"5.21.9+sideload.{digest[:12]}"
@@ -193,7 +196,7 @@ class TestSnap:
 
     def test_is_installed_by_cloud_init_from_its_file(self, tmp_path):
         build = sideload.read(f"lxd={self.snap(tmp_path, 'name: lxd')}", KNOWN)
-        assert isinstance(build, catalogue.SnapFile)
+        assert isinstance(build.source, SnapFile)
         text = install_by_cloud_init.user_data(build, Mirror())
         assert "snap install --dangerous /root/clusterproof.snap" in text
         assert "--revision" not in text
@@ -213,21 +216,21 @@ class TestSnap:
 
     def test_that_is_damaged_is_refused(self, tmp_path):
         (tmp_path / "cut.snap").write_bytes(b"hsqs and no more")
-        with pytest.raises(UsageError, match="is no snap"):
+        with pytest.raises(UsageError, match="is not a snap"):
             sideload.read(f"lxd={tmp_path / 'cut.snap'}", KNOWN)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("incus@6.0.4", "does not say what is laid over which build"),
-        ("=incusd", "does not say what is laid over which build"),
-        ("incus@6.0.4=", "does not say what is laid over which build"),
+        ("incus@6.0.4", "does not say what replaces which build"),
+        ("=incusd", "does not say what replaces which build"),
+        ("incus@6.0.4=", "does not say what replaces which build"),
         ("incus@9.9={daemon}", "nearest: incus@7.5.1"),
         ("incus={daemon}", "not in lab/products"),
         ("incus@6.0.4={daemon}/none", "Not a directory; write it like"),
         ("incus@6.0.4=/no/such/file", "No such file or directory; write it like"),
-        ("incus@6.0.4={folder}/text", "is no program"),
+        ("incus@6.0.4={folder}/text", "is not a program"),
         ("incus@6.0.4={folder}/empty", "no [*].deb in the folder"),
     ],
 )
@@ -245,8 +248,8 @@ def test_what_cannot_be_sideloaded_is_one_clear_line(tmp_path, daemon, text, say
 )
 def test_expectations_are_those_of_the_reported_version(reported, digest):
     base = KNOWN.get("incus@6.0.4")
-    source = catalogue.Overlay(form="daemon", base=base.name, digest=digest)
-    build = catalogue.SideloadedBuild(base.facts, base.version, base.track, source, base, Path("incusd"))
+    source = SideloadedDaemon(base, Path("incusd"), digest)
+    build = CatalogueBuild(base.facts, base.version, base.track, source)
     found = build.found(build.identity(reported))
     bound = Bound(version="20.0.0", proof="run")
     plain = Range(product="incus", track="feature", fixed=bound).expects(reported)
@@ -287,7 +290,7 @@ class TestOption:
 
     @pytest.fixture
     def sideloaded(self, checkout, daemon) -> str:  # noqa: ARG002
-        """The option for a daemon whose image was made before, and reports "6.0.4-1"."""
+        """The option for a daemon whose image was made before: its version ends with "-1"."""
         option = f"incus@6.0.4={daemon}"
         bake_beforehand(sideload.read(option, KNOWN))
         return option
@@ -297,14 +300,23 @@ class TestOption:
 
     def test_alone_is_run_alone(self, checkout, sideloaded):
         result = checkout.run("--collect-only", "-q", "--sideload", sideloaded)
-        assert self.cells(result) == ["test_it[incus@6.0.4-1]"]
+        assert self.cells(result) == [f"test_it[incus@6.0.4+sideload.{DIGEST[:12]}-1]"]
 
     def test_stands_beside_the_builds_that_are_named(self, checkout, sideloaded):
         result = checkout.run("--collect-only", "-q", "--sideload", sideloaded, "--build", "incus@7.0.2")
         assert self.cells(result) == [
-            "test_it[incus@6.0.4-1]",
+            f"test_it[incus@6.0.4+sideload.{DIGEST[:12]}-1]",
             "test_it[incus@7.0.2]",
-            "test_up[incus@6.0.4-1-to-7.0.2]",
+            f"test_up[incus@6.0.4+sideload.{DIGEST[:12]}-1-to-7.0.2]",
+        ]
+
+    def test_that_was_not_made_yet_is_listed_by_its_base(self, checkout, daemon):
+        sideloaded = ("--sideload", f"incus@6.0.4={daemon}")
+        result = checkout.run("--collect-only", "-q", *sideloaded, "--build", "incus@6.0.4")
+        assert self.cells(result) == [
+            "test_it[incus@6.0.4]",
+            f"test_it[incus@6.0.4+sideload.{DIGEST[:12]}]",
+            f"test_up[incus@6.0.4-to-6.0.4+sideload.{DIGEST[:12]}]",
         ]
 
     def test_that_cannot_be_is_one_line(self, checkout):

@@ -41,7 +41,7 @@ def test_builds_stand_by_product_and_then_in_debian_order(loaded):
 
 
 def test_nothing_asked_for_means_all(loaded):
-    assert loaded.select([]) == [build for build in loaded.builds if build.by_itself]
+    assert loaded.select([]) == [build for build in loaded.builds if build.default]
 
 
 @pytest.mark.parametrize(

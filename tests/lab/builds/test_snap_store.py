@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterproof.lab.builds import catalogue, snap_store
-from clusterproof.lab.builds.catalogue import ChannelBuild
+from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.core.errors import LabError, UsageError
 from tests.fakes import FakeCheckout
 
@@ -53,9 +53,9 @@ def shop(monkeypatch):
         server.shutdown()
 
 
-def channel(name: str) -> ChannelBuild:
+def channel(name: str) -> CatalogueBuild:
     found = KNOWN.get(name)
-    assert isinstance(found, ChannelBuild)
+    assert found.source.first_boot
     return found
 
 
@@ -133,7 +133,8 @@ def test_what_was_found_once_is_not_asked_again(shop):
 def test_a_revision_in_two_channels_is_that_of_the_safer_one():
     names = ("lxd@5.21/beta", "lxd@5.21/stable", "lxd@6/edge", "lxd@latest/edge", "lxd@latest/stable")
     revisions = (7, 7, 9, 9, 8)
-    builds = [channel(name).resolved(number) for name, number in zip(names, revisions, strict=True)]
+    found = zip(names, revisions, strict=True)
+    builds = [channel(name).resolved(lambda *_, at=number: at) for name, number in found]
     assert snap_store.twins([*builds, KNOWN.get("incus@7.0.2"), channel("incus@zabbly/daily")]) == {
         "lxd@5.21/beta": "lxd@5.21/stable",
         "lxd@latest/edge": "lxd@6/edge",
@@ -153,9 +154,14 @@ def test_a_session_asks_once(shop, pytester, monkeypatch, tmp_path):
     monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
     checkout = FakeCheckout(pytester, monkeypatch)
     checkout.ledger()
-    checkout.scenario("def test_it(case): assert case.source.revision == 10601")
+    checkout.scenario("def test_it(case): pass")
     result = checkout.run("--collect-only", "-q", "--build", "lxd@latest/stable")
     assert "suites/membership/test_name.py::test_it[lxd@latest/stable]" in result.outlines
+    # A list of cells touches nothing.
+    assert len(shop.asked) == 0
+    checkout.run(f"--plan-json={tmp_path / 'plan.json'}", "--build", "lxd@latest/stable")
+    (build,) = json.loads((tmp_path / "plan.json").read_text())["builds"]
+    assert build["revision"] == 10601
     assert len(shop.asked) == 1
 
 

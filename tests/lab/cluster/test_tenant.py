@@ -238,7 +238,7 @@ class TestOwnCluster:
     def test_its_build_is_what_the_servers_report(self, file):
         build = self.connect(file).build
         assert (build.name, build.track) == ("incus@7.0.2", "7.0")
-        assert build.installed(build.version).source == "own cluster staging"
+        assert build.installed(build.version).source == "existing cluster staging"
         assert build.installed(build.version).api_extensions == 2
 
     @pytest.mark.parametrize(
@@ -316,14 +316,14 @@ class TestOption:
         assert "test_loud[" not in text
         assert "add --yes" in text + "\n".join(result.errlines)
         assert changes(server) == []
-        assert not list((checkout.root / "out").glob("*/plan.txt"))
+        assert not list((checkout.root / "out").glob("*/planned-cells.txt"))
 
     def test_runs_the_harmless_ones_and_leaves_nothing(self, checkout, server):
         result = self.run(checkout, "suites", "--yes")
         result.assert_outcomes(passed=1, deselected=1)
         (cell,) = checkout.cells()
-        assert (cell["verdict"], cell["substrate"]) == ("conforms", "own")
-        assert cell["build"]["source"] == "own cluster staging"
+        assert (cell["verdict"], cell["substrate"]) == ("conforms", "existing")
+        assert cell["build"]["source"] == "existing cluster staging"
         assert list(server.projects) == ["default"]
         assert "POST instances" in changes(server)
 
