@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from clusterproof import SUITES
+from clusterproof.fixtures.new_issue import new_issue
 from clusterproof.fixtures.options import help_text
 from clusterproof.lab.commands import app as lab
 from clusterproof.reports.commands import app as reports
@@ -17,12 +18,35 @@ from clusterproof.reports.commands import app as reports
 app = typer.Typer(
     help="What LXD and Incus clusters really do, build by build.", no_args_is_help=True, add_completion=False
 )
-# What stands in help together, in this order.
+# The help's one screen: every verb in its group, in this order.
 GROUPS = {
-    "Judge builds": ("qualify", "matrix", "gate", "diff", "site"),
-    "Use the lab": ("doctor", "builds", "bake", "up", "shell", "down", "sweep", "clear"),
+    "Judge builds": {
+        "qualify": "Run scenarios on clusters of builds and judge them",
+        "matrix": "Print the matrix of a run and make its pages again",
+        "gate": "Say whether a run may pass",
+        "diff": "Say what changes from one build to another",
+        "site": "Make a site of all runs in the history",
+    },
+    "Use the lab": {
+        "doctor": "Say what this computer can run, and what would change that",
+        "builds": "List the builds that can be asked for",
+        "bake": "Make the images of builds",
+        "up": "Make a cluster for a person to use",
+        "shell": "Enter a member of it, or run a command there",
+        "down": "Remove it",
+        "sweep": "Remove what dead runs left",
+        "clear": "Remove what dead runs left on an existing cluster",
+    },
+    "Keep results": {
+        "merge": "Add the results of runs to the history",
+        "join": "Join the shards of a run to one run",
+        "export": "Write the history as lines of JSON, which merge reads",
+        "stability": "Say whether each cell gave one verdict in its last runs",
+    },
+    "Write scenarios": {
+        "new-issue": "Make the two files of a documented issue",
+    },
 }
-REST = "Keep results"
 TO_PYTEST = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -34,6 +58,9 @@ def qualify(context: typer.Context) -> None:
         return
     argv = [sys.executable, "-m", "pytest", *pytest_arguments(context.args)]
     os.execv(sys.executable, argv)  # noqa: S606 - pytest takes this process's place
+
+
+app.command(no_args_is_help=True)(new_issue)
 
 
 def pytest_arguments(given: Sequence[str]) -> list[str]:
@@ -59,21 +86,22 @@ def _is_scenario(argument: str) -> bool:
     return place.startswith(f"{SUITES.name}/") and (SUITES.parent / place).exists()
 
 
-def _grouped() -> None:
+def _collect_verbs() -> None:
     """Take in the verbs of the lab and of the reports, and put all into their groups."""
-    app.registered_commands += [*lab.registered_commands, *reports.registered_commands]
-    group_of = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
-    order = [verb for verbs in GROUPS.values() for verb in verbs]
-    for command in app.registered_commands:
-        command.name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
-        command.rich_help_panel = group_of.get(command.name, REST)
-    known = {command.name: command for command in app.registered_commands}
-    app.registered_commands = [
-        *(known.pop(verb) for verb in order if verb in known), *known.values()
-    ]
+    found = {}
+    for command in (*app.registered_commands, *lab.registered_commands, *reports.registered_commands):
+        name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+        found[name] = command
+    app.registered_commands = []
+    for group, verbs in GROUPS.items():
+        for name, line in verbs.items():
+            command = found.pop(name)
+            command.name, command.short_help, command.rich_help_panel = name, line, group
+            app.registered_commands.append(command)
+    assert not found, f"verbs without a group: {', '.join(found)}"
 
 
-_grouped()
+_collect_verbs()
 
 
 def main() -> None:

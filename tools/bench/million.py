@@ -51,7 +51,7 @@ def builds() -> list[Build]:
             track=track,
             source="debian",
             api_extensions=300 + number,
-            schema=60 + number,
+            schema_version=60 + number,
         )
         for place, ((product, track), count) in enumerate(TRACKS.items())
         for major in [f"7.{place}" if track == "feature" else track]
@@ -153,8 +153,8 @@ def ask(path: Path) -> Iterator[tuple[str, float, str]]:
             f"{sum(trails.values())} results",
         )
         began = perf_counter()
-        proofs = history.proofs()
-        proven = sum(proof.proven for proof in proofs.values())
+        proofs = [history.proof(issue) for issue in issues]
+        proven = sum(proof.proven for proof in proofs)
         yield "the proof of every issue", perf_counter() - began, f"{proven} of {len(proofs)} proven"
         began = perf_counter()
         newest = history.summaries(20)
