@@ -41,7 +41,8 @@ class LedgerError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-def _slug(value: str) -> str:
+def slug(value: str) -> str:
+    """Return ``value``, the id or area of an issue. Raises ValueError where it is no slug."""
     if not _SLUG.fullmatch(value):
         raise ValueError("must be a slug: small letters, digits and single hyphens, like lxd-15313")
     return value
@@ -70,7 +71,7 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-Slug = Annotated[str, AfterValidator(_slug)]
+Slug = Annotated[str, AfterValidator(slug)]
 Words = Annotated[str, AfterValidator(_said)]
 Https = Annotated[str, AfterValidator(_https)]
 
@@ -230,23 +231,35 @@ def read_issue(path: Path, shown: Path | None = None) -> Issue:
     """
     shown = shown or path
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise LedgerError([f"{shown}: not TOML: {error}"]) from None
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise LedgerError([f"{shown}: not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
-    except RecursionError:
-        raise LedgerError([f"{shown}: not TOML: nested too deeply"]) from None
     except OSError as error:
         raise LedgerError([f"{shown}: cannot be read: {error.strerror}"]) from None
+    return parse_issue(text, path, shown)
+
+
+def parse_issue(text: str, path: Path, shown: Path) -> Issue:
+    """Return the issue that is ``text``, the content of ``path``.
+
+    Raises LedgerError with every problem of the text, which messages call ``shown``.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LedgerError([f"{shown}: not TOML: {error}"]) from None
+    except RecursionError:
+        raise LedgerError([f"{shown}: not TOML: nested too deeply"]) from None
     # Strict types ("no" is not false), which for tables and arrays only JSON input allows. A TOML
     # date becomes a table, so that it does not pass for text.
-    text = json.dumps(data, default=lambda date: {"date": str(date)})
+    strict = json.dumps(data, default=lambda date: {"date": str(date)})
     try:
-        issue = Issue.model_validate_json(text, strict=True, context={"folder": path.parent.name})
+        issue = Issue.model_validate_json(strict, strict=True, context={"folder": path.parent.name})
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise LedgerError([f"{shown}: {_problem(detail)}" for detail in details]) from None
+        # Items that are wrong are left out before the rest is counted: that is no problem of its own.
+        own = [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
+        raise LedgerError([f"{shown}: {_problem(detail)}" for detail in own]) from None
     issue._path = path
     return issue
 

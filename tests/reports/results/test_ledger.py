@@ -3,7 +3,14 @@ from dataclasses import dataclass
 import pytest
 
 from clusterproof.builds import Expectation
-from clusterproof.reports.results.ledger import LedgerError, Pattern, Symptom, entry_beside, load_ledger, read_issue
+from clusterproof.reports.results.ledger import (
+    LedgerError,
+    Pattern,
+    Symptom,
+    entry_beside,
+    load_ledger,
+    read_issue,
+)
 from tests.samples import (
     DOWNGRADE,
     INCUS_604,
@@ -205,6 +212,10 @@ def _like(pattern, text):
         found = text.find(piece, at)
         at = found + len(piece) if found >= 0 else -1
     return at == len(text) or (at >= 0 and pattern.endswith("*"))
+
+
+def test_one_mistake_in_a_list_is_one_problem(checkout):
+    assert len(checkout.problems(DOWNGRADE.replace('["lxd", "incus"]', '["lxc"]', 1))) == 1
 
 
 def test_a_bug_needs_ranges_and_patterns(checkout):
