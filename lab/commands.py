@@ -195,7 +195,7 @@ def shell(
     with one_line_errors():
         run = _kept(cluster)
         host = Host(find(lab_host), run, Transcript())
-        machines = ssh_access.entering(run)
+        machines = ssh_access.ssh_commands(run)
         mine = {
             instance["name"].rpartition("-")[2]: instance["name"]
             for instance in host.instances()

@@ -109,7 +109,7 @@ class Golden:
                 if isinstance(member.machine, VirtualMachine)
             ]
             with ThreadPoolExecutor(self.count) as pool:
-                list(pool.map(lambda one: one[0].go_on(one[1]), machines))
+                list(pool.map(lambda one: one[0].resume(one[1]), machines))
             if self.formed:
                 cluster.expect_online(ONLINE)
                 cluster.formed = True

@@ -37,7 +37,7 @@ class Host(Server):
     def __init__(self, endpoint: Endpoint, run: Run, transcript: Transcript) -> None:
         super().__init__(endpoint, transcript)
         self.run = run
-        self.gateway = ipaddress.ip_interface("0.0.0.0/0")
+        self.gateway = ipaddress.IPv4Interface("0.0.0.0/0")
 
     def prepare(self) -> None:
         """Make the lab's project, pool and bridge where they are missing. Raises LabError."""

@@ -64,7 +64,7 @@ def _make(host: Server) -> ipaddress.IPv4Interface:
     if network is None:
         _make_network(host)
         network = host.server.get(f"networks/{NETWORK}")
-    return ipaddress.ip_interface(network["config"]["ipv4.address"])
+    return ipaddress.IPv4Interface(network["config"]["ipv4.address"])
 
 
 def _marked(host: Server, path: str) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
-"""How virtual machines run here: with KVM where a machine really boots with it, else by emulation.
+"""How VMs run on this computer: with KVM where a kernel really boots with it, else by emulation.
 
-The presence of /dev/kvm proves nothing: in a machine that is itself virtual it may be there and hang.
+The presence of /dev/kvm proves nothing: on a computer that is itself a VM it may exist and hang.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.images.rootfs import RootfsImage
 from clusterproof.lab.substrates import qemu
 
+# images/vm/init prints this before anything else.
 ALIVE = b"clusterproof: the machine runs"
-# Seconds in which the kernel has to come up.
+# Seconds until the kernel has to be up.
 LIMITS = {"kvm": 10.0, "tcg": 90.0}
 KVM = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def known() -> str | None:
-    """Return what was found here last, without booting anything; None where nothing was tried yet."""
+    """Return the accelerator that was found last, without booting anything; None where none was tried yet."""
     found = _read()
     return next(iter(found.values()), None)
 
 
 def chosen(image: RootfsImage) -> str:
-    """Return ``kvm`` or ``tcg`` (QEMU's name for emulation), whichever boots the kernel of ``image``.
+    """Return ``kvm`` or ``tcg`` (QEMU's emulation), whichever boots the kernel of ``image``.
 
-    What was found is kept until this machine or QEMU changes. Raises LabError where neither does.
+    The result is kept until this computer is rebooted or QEMU changes. Raises LabError where neither boots it.
     """
     key = _key(image)
     with runs.lock("acceleration"):
         found = _read()
         if key not in found:
-            # Of another start of this machine, or another QEMU, nothing is known any more.
+            # Results of an earlier boot of this computer, or of another QEMU, do not count any more.
             same = {k: v for k, v in found.items() if k.partition(":")[0] == key.partition(":")[0]}
             found = {**same, key: _probe(image)}
             partial = _path().with_suffix(".part")
@@ -63,7 +64,7 @@ def _read() -> dict[str, str]:
 
 
 def version() -> str:
-    """Return what QEMU says of its version. Raises LabError where it is missing."""
+    """Return QEMU's version. Raises LabError where it is not installed."""
     if missing := qemu.missing_tools():
         raise LabError(f"virtual machines need {', '.join(missing)}; run lab/bootstrap --vm")
     done = subprocess.run([qemu.BINARY, "--version"], capture_output=True, text=True, timeout=20, check=False)
@@ -72,8 +73,8 @@ def version() -> str:
 
 def _key(image: RootfsImage) -> str:
     boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-    machine = hashlib.sha256(f"{boot} {version()} {os.access(KVM, os.W_OK)}".encode()).hexdigest()
-    return f"{machine}:{image.digest}"
+    here = hashlib.sha256(f"{boot} {version()} {os.access(KVM, os.W_OK)}".encode()).hexdigest()
+    return f"{here}:{image.digest}"
 
 
 def _probe(image: RootfsImage) -> str:
@@ -86,34 +87,34 @@ def _probe(image: RootfsImage) -> str:
         if why is None:
             return accelerator
         tried.append(f"{accelerator}: {why}")
-    raise LabError(f"no virtual machine boots here with QEMU {version()}: {'; '.join(tried)}")
+    raise LabError(f"no VM boots on this computer with QEMU {version()}: {'; '.join(tried)}")
 
 
 def why_not(image: RootfsImage, accelerator: str) -> str | None:
-    """Boot the kernel of ``image`` and nothing else; return why that failed, None where it did not."""
+    """Boot only the kernel of ``image``; return why that failed, None where it succeeded."""
     with tempfile.TemporaryDirectory(prefix="clusterproof-") as name:
         folder = Path(name)
-        machine = qemu.Qemu(Process(folder, "probe"), folder)
+        vm = qemu.Qemu(Process(folder, "probe"), folder)
         spec = qemu.Spec(
             image.kernel, image.initrd, "console=ttyS0 quiet panic=1 probe", accelerator, memory=256, cpus=1
         )
         console = folder / "console.log"
         try:
-            machine.start(spec)
+            vm.start(spec)
             eventually(
-                lambda: _alive(console) or not machine.running(),
+                lambda: _alive(console) or not vm.running(),
                 within=LIMITS[accelerator],
                 what="the kernel comes up",
             )
             if _alive(console):
                 return None
-            return f"it ended: {machine.why_ended()}"
+            return f"it ended: {vm.why_ended()}"
         except NotObservedError:
             return f"the kernel did not come up within {LIMITS[accelerator]:g} s"
         except LabError as error:
             return str(error)
         finally:
-            machine.process.end()
+            vm.process.end()
 
 
 def _alive(console: Path) -> bool:

@@ -24,13 +24,13 @@ from clusterproof.lab.substrates.machine import (
 )
 from clusterproof.lab.substrates.server_instance import Instance
 
+# Seconds for booting, and for reading or writing a file of any size.
 BOOT = 60.0
-# For a file of any size.
 FILE = 60.0
-# How a server says that a command was not begun; it happens now and then, on a busy host.
+# Server error for a command that was not started, which sometimes happens on a busy host.
 NOT_ENTERED = "Failed to retrieve PID of executing child process"
 
-# What is given on standard input may be a join token: nothing of it stays behind.
+# Standard input may be a join token, so that its file is removed before the command runs.
 WITH_STDIN = 'exec 3<"$1"; rm "$1"; shift; exec "$@" <&3 3<&-'
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ _stdin_numbers = itertools.count(1)
 
 
 class Containers:
-    """The substrate whose machines are containers of ``host``."""
+    """The substrate whose machines are containers on ``host``."""
 
     name = "container"
 
@@ -47,16 +47,16 @@ class Containers:
         self.host = host
 
     def machine(self, name: str, image: Image, number: int) -> Container:  # noqa: ARG002
-        """Return the container called ``name``; it is not made yet."""
+        """Return the container ``name``, which does not exist yet."""
         return Container(self.host, name, image)
 
     def check_room(self) -> None:
-        """Raise LabError where the host does not answer or its pool is as good as full."""
+        """Raise LabError where the host does not answer or its pool is full."""
         self.host.check_room()
 
 
 class Container(Instance):
-    """A member's machine as a container of the lab host."""
+    """A member's machine as a container on the lab host."""
 
     substrate = "container"
     emulated = False
@@ -70,13 +70,13 @@ class Container(Instance):
         config: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(host, name, image, address)
-        # Configuration of the instance beside that of every member.
+        # Configuration of this instance beyond that of every member.
         self._config = dict(config or {})
-        # How it is entered while it runs, where that goes without asking the host.
+        # How to enter it while it runs without the host; None where that is impossible.
         self._inside: namespaces.Namespaces | None = None
 
     def start(self) -> None:
-        """Start the instance and wait until its system is up. Raises LabError after 60 seconds."""
+        """Start the container and wait until it has booted. Raises LabError after 60 seconds."""
         self._state("start", timeout=BOOT)
         self.should_run = True
         self._inside = namespaces.of(f"{PROJECT}_{self.name}")
@@ -89,13 +89,13 @@ class Container(Instance):
 
     @staticmethod
     def console() -> str:
-        """Return nothing: a container's journal has it all."""
+        """Return an empty text: all messages of a container are in its journal."""
         return ""
 
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root in the container.
 
-        The time limit is kept by timeout(1) inside, so that nothing goes on running afterwards.
+        timeout(1) enforces the limit inside, so that nothing is left running there.
         """
         began = time.monotonic()
         if inside := self._entered():
@@ -170,18 +170,18 @@ class Container(Instance):
         super()._state(action, force=force, timeout=timeout)
 
     def _entered(self) -> namespaces.Namespaces | None:
-        """Return how the container is entered without the host's help, while that goes."""
+        """Return how to enter the container without the host, None while that is impossible."""
         return self._inside if self._inside and self._inside.alive() else None
 
     def _enter(self, doing: str, call: Callable[[], T]) -> T:
-        """Return what ``call`` returns from inside; where it cannot be made is the lab's fault."""
+        """Return the result of ``call``, which enters the container; a failure to do so is the lab's fault."""
         try:
             return call()
         except (LabError, OSError) as error:
             raise LabError(f"cannot {doing} member {self.name}: {error}") from error
 
     def _ask(self, argv: list[str], timeout: float, stdin: bytes | None) -> Result:
-        """Let the host run ``argv``."""
+        """Run ``argv`` through the host's API."""
         command = limited(argv, timeout)
         if stdin is not None:
             path = f"/run/clusterproof-stdin-{next(_stdin_numbers)}"
@@ -190,7 +190,7 @@ class Container(Instance):
         try:
             answer = self._exec(command, timeout + PATIENCE)
         except ApiError as error:
-            # The server makes errors of these two; timeout(1) ends with them as the shell does.
+            # The server reports these two as errors; timeout(1) returns the same status as the shell.
             for words, rc in (("Command not found", 127), ("Command not executable", 126)):
                 if words in str(error):
                     return Result(rc, "", f"{argv[0]}: {words.lower()}")
@@ -202,7 +202,7 @@ class Container(Instance):
         return Result(answer["return"], output["1"], output["2"])
 
     def _exec(self, command: list[str], timeout: float, attempts: int = 3) -> dict[str, Any]:
-        """Return the metadata of the finished operation that has run ``command``."""
+        """Return the metadata of the finished operation that ran ``command``."""
         body = {
             "command": command,
             "record-output": True,
@@ -213,7 +213,7 @@ class Container(Instance):
         try:
             done: dict[str, Any] = self.host.api.post(f"instances/{self.name}/exec", body, timeout=timeout)
         except ApiError as error:
-            # The server could not enter the container, or has killed what it had started there.
+            # The server could not enter the container, or killed what it had started there.
             if NOT_ENTERED not in str(error) or attempts == 1:
                 raise
             return self._exec(command, timeout, attempts - 1)
@@ -221,6 +221,6 @@ class Container(Instance):
         return found
 
     def _recorded(self, path: str) -> str:
-        """Return what the server has recorded; it goes with the instance, deleting it by itself costs time."""
+        """Return recorded output; it is deleted with the instance, as deleting it alone would cost time."""
         output: bytes = self._lab("read the output of", lambda: self.host.api.raw(path))
         return output.decode(errors="replace")

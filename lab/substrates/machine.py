@@ -1,4 +1,4 @@
-"""What a member is made of: the contract that every substrate keeps."""
+"""What a member is made of: the protocols that every substrate implements."""
 
 from __future__ import annotations
 
@@ -8,40 +8,38 @@ from typing import Protocol
 from clusterproof.lab.core.redaction import redact
 from clusterproof.lab.images.image import Image
 
-# Where a product's API listens on a member.
+# The port of a product's API on a member.
 PORT = 8443
-
-
-# How long a killed command may take to be gone, in seconds.
+# Seconds that a terminated command has before it is killed.
 GRACE = 5
-# Seconds beyond a command's own limit after which its end is not waited for any more.
+# Seconds beyond a command's own limit for which its end is awaited.
 PATIENCE = 3 * GRACE
-# Booted is what a member needs to be used. The last jobs are not waited for: among them the product's own
-# units wait, after a change of build, for other members or for a daemon that cannot come up.
-# For a moment nobody answers there yet.
+# A member counts as booted once basic.target and D-Bus are up. Later jobs are not awaited: after a change of
+# build the product's own units may wait for other members or for a daemon that cannot start. In the first moment
+# systemd's socket does not exist yet.
 BOOTED = (
     "until [ -S /run/systemd/private ]; do sleep 0.02; done; "
     "until systemctl start basic.target dbus.service; do sleep 0.05; done"
 )
-# What timeout(1) of coreutils returns when it had to end a command: by TERM, by KILL.
+# The exit statuses of timeout(1) of coreutils for a command that it ended by TERM and by KILL.
 TIMED_OUT = (124, 137)
 
 
 class CommandTimeoutError(Exception):
-    """A command in a member was still running when its time was up, and was killed."""
+    """A command in a member reached its time limit and was killed."""
 
 
 def limited(argv: list[str], timeout: float) -> list[str]:
     """Return the command that runs ``argv`` for at most ``timeout`` seconds.
 
-    The limit is kept inside the member, so that nothing goes on running there afterwards.
+    The limit is enforced inside the member, so that nothing is left running there.
     """
     return ["timeout", f"--kill-after={GRACE}", f"{timeout:g}", *argv]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command in a member came to: exit status and both outputs."""
+    """The result of a command in a member: exit status and both outputs."""
 
     rc: int
     stdout: str
@@ -49,26 +47,29 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the command ended with 0."""
+        """Whether the exit status is 0."""
         return self.rc == 0
 
 
 def check_limit(name: str, argv: list[str], result: Result, lasted: float, timeout: float) -> Result:
-    """Return the result of ``limited(argv, timeout)`` on member ``name``, which took ``lasted`` seconds.
+    """Return ``result``, of ``limited(argv, timeout)`` on member ``name``, which took ``lasted`` seconds.
 
-    Raises CommandTimeoutError where the limit ended the command.
+    Raises CommandTimeoutError where the command reached the limit.
     """
-    # A command may end with the same status by itself, but not so late.
+    # A command may return the same status by itself, but earlier.
     if result.rc in TIMED_OUT and lasted >= timeout:
-        said = redact(result.stdout + result.stderr)[-500:]
+        what, output = redact(" ".join(argv)), redact(result.stdout + result.stderr)[-500:]
         raise CommandTimeoutError(
-            f"{name}: {redact(' '.join(argv))!r} was still running after {timeout:g} s; so far: {said!r}"
+            f"{name}: {what!r} was still running after {timeout:g} s; output so far: {output!r}"
         )
     return result
 
 
 class Machine(Protocol):
-    """One throwaway machine. Times are in seconds; every failure of the machine itself is a LabError."""
+    """One throwaway machine. Times are in seconds. Raises LabError where the machine itself fails.
+
+    ``should_run`` says whether it runs unless something other than the scenario stopped it.
+    """
 
     name: str
     address: str
@@ -78,26 +79,26 @@ class Machine(Protocol):
 
     @property
     def emulated(self) -> bool:
-        """Whether its processors are emulated, so that those of a machine inside it would be twice."""
+        """Whether its processors are emulated, so that those of a nested VM would be emulated twice."""
 
     @property
     def endpoint(self) -> str:
-        """The URL of the product's API on the machine, as it is reached from here."""
+        """The URL at which the product's API on the machine is reached from here."""
 
     def create(self) -> None:
-        """Make the machine from its image, its product's state on a volume of its own."""
+        """Make the machine from its image, with the product's state on a separate volume."""
 
     def start(self) -> None:
-        """Start the machine and wait until its init system has finished starting."""
+        """Start the machine and wait until it has booted."""
 
     def stop(self, *, force: bool = False, timeout: float = 60) -> None:
         """Shut the machine down, or cut its power with ``force``."""
 
     def freeze(self) -> None:
-        """Let the machine stand still, as one does whose host has no time for it; it counts as not running."""
+        """Pause the machine, as a starved host would; it counts as not running then."""
 
     def reimage(self, image: Image) -> None:
-        """Replace everything but the product's state by another image; the machine is stopped after."""
+        """Replace everything but the product's state by another image, leaving the machine stopped."""
 
     def destroy(self) -> None:
         """Remove the machine and its state."""
@@ -106,7 +107,7 @@ class Machine(Protocol):
         """Say whether the machine runs."""
 
     def console(self) -> str:
-        """Return what the machine has said on its serial console; nothing where it has none."""
+        """Return the output of its serial console; empty where it has none."""
 
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
         """Run ``argv`` as root. Raises CommandTimeoutError after ``timeout``."""
@@ -119,12 +120,12 @@ class Machine(Protocol):
 
 
 class Substrate(Protocol):
-    """What the members of one cluster are made of; every failure is a LabError."""
+    """What the members of one cluster are made of. Raises LabError where it fails."""
 
     name: str
 
     def machine(self, name: str, image: Image, number: int) -> Machine:
-        """Return the machine called ``name``, the ``number``-th (from 1) of its cluster; it is not made yet."""
+        """Return machine ``name``, the ``number``-th (from 1) of its cluster, which does not exist yet."""
 
     def check_room(self) -> None:
-        """Raise LabError where there is no room left for what machines write."""
+        """Raise LabError where the disk that holds the machines is full."""

@@ -1,4 +1,4 @@
-"""Preseeds: what the lab host and the products are given, from the YAML templates in preseeds/."""
+"""Preseeds of products and instances of the lab host, from the YAML templates in preseeds/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QEMU: one virtual machine as a process, controlled through its monitor (QMP)."""
+"""QEMU: one VM as a process, controlled through its monitor (QMP)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.processes import Process
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
-# What its own log would say is raised here.
+# Its errors are raised as exceptions here and need not be logged, too.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 BINARY = "qemu-system-x86_64"
@@ -28,11 +28,11 @@ IMAGE_TOOL = "qemu-img"
 MEMORY = 1024
 CPUS = 2
 TIMEOUT = 20.0
-# What leaves a machine's memory or comes into it, bytes each second: as fast as the disk is.
+# Bytes per second for saving and restoring a VM's memory; in effect, the speed of the disk.
 UNLIMITED = 1 << 40
 
-# Programs use what the widest registers offer wherever a processor has them; emulated, that takes longer than
-# doing without: booting and forming a cluster of one took 67 s of processor time with them and 52 s without.
+# Programs use the widest vector instructions that a processor has. Emulated, these are slower than plain ones:
+# booting and forming a cluster of one took 67 s of processor time with them and 52 s without.
 NARROW = ",".join(f"-{feature}" for feature in ("avx", "avx2", "f16c", "fma", "bmi1", "bmi2", "adx"))
 ACCELERATORS = {
     "kvm": ["-accel", "kvm", "-cpu", "host"],
@@ -42,7 +42,7 @@ ACCELERATORS = {
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk of a machine; ``format`` is raw or qcow2. Disks appear as /dev/vda, /dev/vdb ... in their order."""
+    """A disk of a VM; ``format`` is raw or qcow2. Disks appear as /dev/vda, /dev/vdb ... in their order."""
 
     path: Path
     format: str
@@ -51,17 +51,17 @@ class Disk:
 
 @dataclass(frozen=True)
 class Segment:
-    """A network of some machines of this host's alone: what they send goes to a port of the loopback device."""
+    """A network among VMs of this computer only, which is multicast to ``port`` of the loopback device."""
 
     port: int
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a machine is: ``forwards`` are pairs of a loopback port and the machine's port that it leads to.
+    """The hardware of a VM: ``forwards`` are pairs of a loopback port and the VM's port that it leads to.
 
-    ``number`` (from 1) tells the machine from others of its segment. ``memory`` is in MiB. ``incoming`` is a
-    machine's saved memory, to go on from instead of booting.
+    ``number`` (from 1) is unique among the VMs of a segment. ``memory`` is in MiB. ``incoming`` is a file with
+    saved memory, which the VM resumes from instead of booting.
     """
 
     kernel: Path
@@ -78,22 +78,22 @@ class Spec:
 
 
 def cluster_mac(number: int) -> str:
-    """Return the address of a machine's interface in its segment."""
+    """Return the MAC address of a VM's interface in its segment."""
     return f"52:54:00:63:00:{number:02x}"
 
 
 def outer_mac(number: int) -> str:
-    """Return the address of a machine's interface that leads out."""
+    """Return the MAC address of a VM's interface to QEMU's user network."""
     return f"52:54:00:63:01:{number:02x}"
 
 
 def command(spec: Spec) -> list[str]:
-    """Return QEMU's command line for ``spec``; files it writes are in its working folder."""
+    """Return QEMU's command line for ``spec``; the files that QEMU writes are in its working folder."""
     argv = [
         BINARY, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
         *ACCELERATORS[spec.accelerator], "-smp", str(spec.cpus), "-m", str(spec.memory),
         "-kernel", str(spec.kernel), "-initrd", str(spec.initrd), "-append", spec.arguments,
-        # The machine's clock stands still with it: nobody in a restored cluster was away for long.
+        # The clock stops while the VM is saved, so that no member of a restored cluster seems long overdue.
         "-rtc", "base=utc,clock=vm",
         "-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console",
         "-qmp", "unix:qmp.sock,server=on,wait=off",
@@ -124,14 +124,14 @@ def _escape(path: Path) -> str:
 
 
 class Qemu:
-    """A machine's process; its working folder is ``folder``. Every failure is a LabError."""
+    """The QEMU process of a VM, with the working folder ``folder``. Raises LabError where it fails."""
 
     def __init__(self, process: Process, folder: Path) -> None:
         self.process = process
         self.folder = folder
 
     def start(self, spec: Spec) -> None:
-        """Start the machine: it boots, or goes on from saved memory and then runs."""
+        """Start the VM: it boots, or resumes from saved memory."""
         (self.folder / "qmp.sock").unlink(missing_ok=True)
         self.process.start(command(spec), cwd=self.folder)
         if spec.incoming:
@@ -142,20 +142,20 @@ class Qemu:
                 call("cont")
 
     def running(self) -> bool:
-        """Say whether the process lives."""
+        """Say whether the process runs."""
         return self.process.pid() is not None
 
     def why_ended(self) -> str:
-        """Return what is known of the end of a process that is gone."""
-        return self.process.tail() or "it said nothing"
+        """Return the last output of a process that has ended."""
+        return self.process.tail() or "no output"
 
     def pause(self) -> None:
-        """Stop the machine's processors and clock."""
+        """Stop the VM's processors and clock."""
         with self._monitor() as call:
             call("stop")
 
     def save(self, path: Path, timeout: float = 120) -> None:
-        """Write the memory of a paused machine to ``path`` and end the machine; its disks are then whole."""
+        """Save the memory of a paused VM to ``path`` and end the VM; its disks are consistent then."""
         with self._monitor(timeout) as call:
             call("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
             call("migrate", {"uri": f"exec:cat > {shlex.quote(str(path))}"})
@@ -164,7 +164,7 @@ class Qemu:
         self.end()
 
     def end(self) -> None:
-        """Cut the machine's power; what it had written to its disks is on them."""
+        """Cut the VM's power; what it had written to its disks is on them."""
         if self.running():
             with contextlib.suppress(LabError), self._monitor(5) as call:
                 call("quit")
@@ -179,20 +179,20 @@ class Qemu:
             lambda seen: seen.get("status") in ("completed", "failed", "cancelled"),
             within=timeout,
             every=0.05,
-            what="the machine's memory is written or read",
+            what="the VM's memory is saved or restored",
         )
         if seen["status"] != "completed":
-            raise LabError(f"the machine's memory could not be written or read: {seen.get('error-desc', seen)}")
+            raise LabError(f"the VM's memory could not be saved or restored: {seen.get('error-desc', seen)}")
 
     @contextlib.contextmanager
     def _monitor(self, timeout: float = TIMEOUT) -> Iterator[Any]:
-        """Yield what sends a command to the machine's monitor and returns its answer."""
+        """Yield a function that sends a command to the VM's monitor and returns the answer."""
         folder = os.open(self.folder, os.O_RDONLY)
-        # A socket's path is short by definition, the folder's may be long.
+        # The path of a socket is limited to 107 bytes, and the folder's may be longer.
         address = f"/proc/self/fd/{folder}/qmp.sock"
         try:
             monitor = eventually(
-                lambda: self._connect(address), within=TIMEOUT, every=0.05, what="the machine's monitor answers"
+                lambda: self._connect(address), within=TIMEOUT, every=0.05, what="the VM's monitor answers"
             )
             try:
                 yield lambda name, arguments=None: monitor.ask(name, arguments, timeout)
@@ -213,11 +213,15 @@ class Qemu:
 
     def _failed(self, why: str) -> LabError:
         ended = "" if self.running() else f"; QEMU has ended: {self.why_ended()}"
-        return LabError(f"machine {self.process.name}: {why}{ended}")
+        return LabError(f"VM {self.process.name}: {why}{ended}")
 
 
 class _Monitor:
-    """A connection to a monitor; a machine that hangs accepts one as well, and then says nothing."""
+    """A connection to a monitor, with a time limit (seconds) on everything.
+
+    A QEMU that hangs still accepts a connection and then sends nothing, and the synchronous client of qemu.qmp
+    (``qemu.qmp.legacy``) has no time limit for connecting and closing.
+    """
 
     def __init__(self, address: str, timeout: float) -> None:
         self._loop = asyncio.new_event_loop()
@@ -241,12 +245,12 @@ class _Monitor:
 
 
 def missing_tools() -> list[str]:
-    """Return what has to be installed before a machine can be made."""
+    """Return the tools that have to be installed before a VM can be made."""
     return [tool for tool in (BINARY, IMAGE_TOOL, "mke2fs", "xorriso") if shutil.which(tool) is None]
 
 
 def free_port() -> int:
-    """Return a port of the loopback device that nothing listens on."""
+    """Return a port on the loopback device that nothing listens on."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

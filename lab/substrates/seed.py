@@ -1,4 +1,4 @@
-"""cloud-init seeds: what a virtual machine learns at its first start, from the templates in cloud-init/."""
+"""cloud-init seeds, which configure a VM at its first boot, from the templates in cloud-init/."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def render(name: str, /, **values: object) -> str:
 
 
 def seed(keys: Path, *, user_data: str = "", **values: object) -> dict[str, str]:
-    """Return by name the files of a NoCloud seed, which lets in who has the keys in the folder ``keys``.
+    """Return the files of a NoCloud seed by name; it authorizes the key in the folder ``keys``.
 
-    ``user_data`` is somebody else's; what the machine itself has to know is then its vendor-data.
+    With ``user_data``, that takes the place of the lab's own, which becomes the vendor-data.
     """
     filled = {
         **values,
@@ -40,7 +40,7 @@ def seed(keys: Path, *, user_data: str = "", **values: object) -> dict[str, str]
 
 
 def make_disk(disk: Path, files: Mapping[str, str]) -> None:
-    """Write a seed with ``files`` to ``disk``. Raises LabError where it cannot be made."""
+    """Write a seed with ``files`` to the ISO image ``disk``. Raises LabError."""
     with tempfile.TemporaryDirectory(prefix="clusterproof-") as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")

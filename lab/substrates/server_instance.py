@@ -1,4 +1,4 @@
-"""Instances of the lab host: what is common to members that it makes as containers and as virtual machines."""
+"""What is common to members that are instances of the lab host: containers and VMs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clusterproof.lab.host.names import MARK, NETWORK, POOL
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import PORT
 
-# From which ports those are drawn that lead to members of a host elsewhere.
+# The range of ports on a remote host that forward to members.
 FORWARDED = (20_000, 59_999)
 CREATE = 120.0
 FREEZE = 60.0
@@ -28,31 +28,31 @@ class Instance:
         self.image = image
         self.volume = f"{name}-state"
         self.address = address or host.reserve_address()
-        # The port of a host elsewhere that leads to the product's API; None where the bridge is here.
+        # The port of a remote host that forwards to the product's API; None where the bridge is local.
         self._forwarded = None if host.direct else forwarded_port()
-        # The machine of the host that carries it, as the host's scheduler has chosen.
-        self._machine = ""
-        # Whether it runs unless something that is not the scenario stopped it.
+        # The member of a clustered host that carries it, chosen by the host's scheduler.
+        self._location = ""
+        # Whether it runs unless something other than the scenario stopped it.
         self.should_run = False
 
     def _document(self, **common: object) -> dict[str, Any]:
-        """Return what the host is told to make; ``common`` is what it is told of every member."""
+        """Return the instance as the API takes it; ``common`` are the values that all members have."""
         raise NotImplementedError
 
     def _volume_form(self) -> dict[str, Any]:
-        """Return what the volume for the product's state is."""
+        """Return the properties of the volume for the product's state."""
         raise NotImplementedError
 
     def create(self) -> None:
-        """Make the state volume and the instance; it is not started yet."""
+        """Make the state volume and the instance, without starting it."""
         if not self.host.members:
             self._create_volume()
             self._create_instance()
             return
-        # The scheduler places the instance; its volume has to be on the same machine.
+        # The scheduler places the instance; its volume has to be on the same member of the host.
         state = self._create_instance(without=("state",))
-        self._lab("look at", self._locate)
-        self._create_volume(on=self._machine)
+        self._lab("locate", self._locate)
+        self._create_volume(on=self._location)
         self._lab(
             "create",
             lambda: self.host.api.patch(f"instances/{self.name}", {"devices": state}),
@@ -64,38 +64,38 @@ class Instance:
         self._state("stop", force=force, timeout=timeout)
 
     def freeze(self) -> None:
-        """Let its processors, or processes, stand still."""
+        """Pause its processors or processes."""
         self._state("freeze", timeout=FREEZE)
 
     def reimage(self, image: Image) -> None:
-        """Make the instance anew from ``image`` over the kept state volume; it is not started."""
+        """Make the instance again from ``image``, keeping its state volume, without starting it."""
         self.should_run = False
         self.host.delete_instance(self.name)
         self.image = image
-        self._create_instance(on=self._machine)
+        self._create_instance(on=self._location)
 
     def destroy(self) -> None:
-        """Delete the instance, its volume and its address."""
+        """Delete the instance and its volume, and release its address."""
         self.host.delete_instance(self.name)
         self.host.delete_volume(self.volume)
         self.host.run.release(self.address)
 
     @property
     def endpoint(self) -> str:
-        """The URL of the product's API, as it is reached from here."""
+        """The URL at which the product's API is reached from here."""
         if self._forwarded is None:
             return f"https://{self.address}:{PORT}"
-        if self.host.members and not self._machine:
-            self._lab("look at", self._locate)
-        return f"https://{self.host.address_of(self._machine)}:{self._forwarded}"
+        if self.host.members and not self._location:
+            self._lab("locate", self._locate)
+        return f"https://{self.host.address_of(self._location)}:{self._forwarded}"
 
     def running(self) -> bool:
         """Say whether the instance runs."""
-        status: str = self._lab("look at", lambda: self.host.api.get(f"instances/{self.name}"))["status"]
+        status: str = self._lab("inspect", lambda: self.host.api.get(f"instances/{self.name}"))["status"]
         return status == "Running"
 
     def _locate(self) -> None:
-        self._machine = self.host.api.get(f"instances/{self.name}")["location"]
+        self._location = self.host.api.get(f"instances/{self.name}")["location"]
 
     def _create_volume(self, on: str = "") -> None:
         config = {f"{MARK}.run": self.host.run.id, f"{MARK}.owner": owner()}
@@ -105,7 +105,7 @@ class Instance:
         self._lab("create", lambda: self.host.api.post(path, body, **where))
 
     def _create_instance(self, without: tuple[str, ...] = (), on: str = "") -> dict[str, Any]:
-        """Make the instance ``without`` some of its devices, which are returned; ``on`` is a machine."""
+        """Make the instance, on member ``on`` of the host; return the devices ``without`` which it was made."""
         body = self._document(
             name=self.name,
             address=self.address,
@@ -128,7 +128,7 @@ class Instance:
         )
 
     def _lab(self, doing: str, call: Any) -> Any:  # noqa: ANN401
-        """Return what ``call`` returns; what the host refuses is the lab's fault, never the product's."""
+        """Return the result of ``call``; a refusal by the host is the lab's fault, never the product's."""
         try:
             return call()
         except ApiError as error:
@@ -136,5 +136,5 @@ class Instance:
 
 
 def forwarded_port() -> int:
-    """Return a port by which something of a host elsewhere may be reached."""
+    """Return a random port of a remote host for forwarding to a member."""
     return random.randint(*FORWARDED)  # noqa: S311 - no secret

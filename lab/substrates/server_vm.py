@@ -1,6 +1,6 @@
-"""Virtual machines that the lab host makes, where it is an LXD or Incus server that can.
+"""VMs that the lab host runs, where it is an LXD or Incus server that can (experimental).
 
-They are made, started and removed as containers are there, and entered as the lab's own virtual machines are.
+They are made, started and removed like its containers, and entered over ssh like the lab's own QEMU VMs.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from clusterproof.lab.substrates.qemu_vm import arguments, disk_of
 from clusterproof.lab.substrates.server_instance import Instance, forwarded_port
 from clusterproof.lab.substrates.ssh_access import SSH, Guest, Interface, make_keys
 
-# Seconds for which it counts what the host has said of a machine: it is asked all the while.
+# Seconds for which the host's answer whether a VM runs is reused: it is needed several times a second.
 FRESH = 5.0
 
 
 def why_not(host: Host) -> str | None:
-    """Return why members are not made as virtual machines of ``host``, or None where they are."""
+    """Return why ``host`` does not run members as VMs, None where it does."""
     if host.endpoint.private:
-        return "the lab host is the lab's own server"
+        return "the lab host is a private server, which runs containers only"
     reason = cannot(host.facts["environment"])
     return f"{host.describe()} {reason}" if reason else None
 
 
 def cannot(facts: Mapping[str, Any]) -> str | None:
-    """Return why a server that says this of itself makes no members, or None where it does."""
+    """Return why the server with these ``facts`` runs no VMs for the lab, None where it does."""
     if "qemu" not in facts["driver"]:
-        return "runs no virtual machines"
+        return "runs no VMs"
     if facts.get("server_clustered"):
-        return "is a cluster: VMs are made on single servers only"
+        return "runs VMs, but not for the lab, because it is a cluster"
     return None
 
 
-class VirtualInstances:
-    """The substrate whose machines are virtual machines of ``host``."""
+class ServerVMs:
+    """The substrate whose machines are VMs that ``host`` runs."""
 
     name = "vm"
 
@@ -55,19 +55,19 @@ class VirtualInstances:
         self.host = host
         self._keys = make_keys(host.run)
 
-    def machine(self, name: str, image: Image, number: int) -> VirtualInstance:  # noqa: ARG002
-        """Return the machine called ``name``; it is not made yet."""
-        return VirtualInstance(self.host, name, image, self._keys)
+    def machine(self, name: str, image: Image, number: int) -> ServerVM:  # noqa: ARG002
+        """Return the VM ``name``, which does not exist yet."""
+        return ServerVM(self.host, name, image, self._keys)
 
     def check_room(self) -> None:
-        """Raise LabError where the host does not answer or its pool is as good as full."""
+        """Raise LabError where the host does not answer or its pool is full."""
         self.host.check_room()
 
 
-class VirtualInstance(Instance, Guest):
-    """A member's machine as a virtual machine of the lab host."""
+class ServerVM(Instance, Guest):
+    """A member's machine as a VM that the lab host runs."""
 
-    # Whether the host emulates its processors is the host's business, and not told.
+    # The host's API does not report whether it emulates the processors.
     emulated = False
 
     def __init__(self, host: Host, name: str, image: Image, keys: Path) -> None:
@@ -80,13 +80,13 @@ class VirtualInstance(Instance, Guest):
         self._looked = 0.0
 
     def start(self) -> None:
-        """Start the machine and wait until its system is up. Raises LabError after four minutes."""
+        """Start the VM and wait until it has booted. Raises LabError after four minutes."""
         self._state("start", timeout=60)
         self.should_run = True
         self._wait_until_booted()
 
     def stop(self, *, force: bool = False, timeout: float = 60) -> None:
-        """Shut the machine down, or cut its power with ``force``."""
+        """Shut the VM down, or cut its power with ``force``."""
         self.should_run = False
         if not force:
             self._power_off(timeout)
@@ -94,12 +94,12 @@ class VirtualInstance(Instance, Guest):
             super().stop(force=True, timeout=timeout)
 
     def console(self) -> str:
-        """Return what the machine has said on its serial console, where the host keeps it."""
+        """Return the output of the VM's serial console, where the host keeps it."""
         try:
-            said = self.host.api.raw(f"instances/{self.name}/console")
+            output = self.host.api.raw(f"instances/{self.name}/console")
         except ApiError:
             return ""
-        return said.decode(errors="replace")
+        return output.decode(errors="replace")
 
     def _volume_form(self) -> dict[str, Any]:
         return {"content_type": "block"}
@@ -118,11 +118,11 @@ class VirtualInstance(Instance, Guest):
             mac=mac,
             user_data=seed["user-data"],
             network_config=seed["network-config"],
-            passed_on=self._passed_on(),
+            forwards=self._forwards(),
         )
 
-    def _passed_on(self) -> list[tuple[str, str, int]]:
-        """Return what the host passes on to the machine: a name, where the host listens, the machine's port."""
+    def _forwards(self) -> list[tuple[str, str, int]]:
+        """Return what a remote host forwards: a name, the address and port it listens on, the VM's port."""
         if self.host.direct:
             return []
         address = socket.gethostbyname(self.host.address_of(""))
@@ -135,12 +135,12 @@ class VirtualInstance(Instance, Guest):
         if not self.should_run or time.monotonic() - self._looked < FRESH:
             return
         if not self.running():
-            raise LabError(f"member {self.name} is gone: its virtual machine does not run")
+            raise LabError(f"member {self.name} is gone: its VM does not run")
         self._looked = time.monotonic()
 
 
 def on_host(image: Image, host: Host) -> str:
-    """Return the fingerprint by which ``host`` knows the disk of ``image``, which it is given if need be.
+    """Return the fingerprint of the disk of ``image`` on ``host``, uploading it if it is missing.
 
     Raises LabError.
     """
@@ -151,5 +151,5 @@ def on_host(image: Image, host: Host) -> str:
 
 
 def _mac(address: str) -> str:
-    """Return an address in Ethernet that no other member of the bridge has."""
+    """Return a MAC address that no other member on the bridge has."""
     return "52:54:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)

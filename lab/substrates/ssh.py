@@ -1,4 +1,4 @@
-"""ssh into a virtual machine: one kept connection, a time limit on every call."""
+"""ssh into a VM: one persistent connection, a time limit on every call."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.substrates.machine import Result
 
-# What a connection's own thread meets is raised here, where it is waited for.
+# Errors of a connection's own thread are raised by the call that waits for it.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT = 10.0
-# The port that is left out where a machine's key is looked up.
+# The port that known_hosts leaves out.
 STANDARD = paramiko.config.SSH_PORT
-# Seconds between two looks at the machine while a command runs.
+# Seconds between two checks of the VM while a command runs.
 LOOK = 0.2
-# Seconds that output may come behind the command's end, where what it started holds on to it.
+# Seconds that output may follow the command's end where a process that it started holds the channel open.
 BEHIND = 0.3
 
 
 @dataclass(frozen=True)
 class KeyPair:
-    """An ed25519 key in OpenSSH's form."""
+    """An ed25519 key pair in OpenSSH's format."""
 
     private: str
     public: str
 
 
 def make_key() -> KeyPair:
-    """Return a new key."""
+    """Return a new key pair."""
     key = ed25519.Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
@@ -55,10 +55,10 @@ def make_key() -> KeyPair:
 
 
 class Connection:
-    """A connection to root on a machine, made when it is needed and again when it was lost.
+    """A connection to root on a VM, opened on demand and opened again where it was lost.
 
-    The folder ``keys`` has our key, ``client``, and the machine's own, ``host.pub``. ``alive`` raises LabError
-    where the machine is gone; it is asked all the while. Every failure is a LabError.
+    The folder ``keys`` has the private key of the client, ``client``, and the VM's public key, ``host.pub``.
+    ``alive`` is called repeatedly and raises LabError where the VM is gone. Raises LabError where a call fails.
     """
 
     def __init__(self, address: str, port: int, keys: Path, alive: Callable[[], None]) -> None:
@@ -70,14 +70,14 @@ class Connection:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close the connection; the next call makes it again."""
+        """Close the connection; the next call opens it again."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
                 self._client = None
 
     def answers(self, within: float = CONNECT) -> bool:
-        """Say whether the machine's ssh server lets us in; it has to begin to speak ``within`` seconds."""
+        """Say whether the VM's ssh server lets this client in; its banner has to come ``within`` seconds."""
         try:
             self._connected(within)
             return self.run(["true"], timeout=CONNECT).ok
@@ -86,7 +86,7 @@ class Connection:
             return False
 
     def run(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
-        """Run ``argv``; it is for the command to end in time, and for the connection soon after."""
+        """Run ``argv``, which has to end within ``timeout`` seconds. Raises LabError."""
         line = shlex.join(["env", "LC_ALL=C.UTF-8", *argv])
         channel = self._open(timeout)
         try:
@@ -162,8 +162,8 @@ class Connection:
             channel.close()
 
     def _open(self, timeout: float) -> paramiko.Channel:
-        """Return a new channel; a connection that was lost meanwhile is made once more."""
-        # Nobody is to wait for an answer from a machine that is gone, or stands still.
+        """Return a new channel; a connection that was lost is opened again once."""
+        # A VM that is gone or frozen will not answer: fail at once.
         self._alive()
         for last in (False, True):
             transport = self._connected(timeout).get_transport()
@@ -189,7 +189,7 @@ class Connection:
                 client.get_host_keys().add(at, kind, host_key)
                 try:
                     client.connect(
-                        self._address, self._port, "root", sock=self._spoken_to(min(CONNECT, timeout)),
+                        self._address, self._port, "root", sock=self._with_banner(min(CONNECT, timeout)),
                         pkey=paramiko.Ed25519Key.from_private_key_file(str(self._keys / "client")),
                         timeout=CONNECT, banner_timeout=CONNECT, auth_timeout=CONNECT,
                         allow_agent=False, look_for_keys=False,
@@ -201,11 +201,11 @@ class Connection:
                 self._client = client
             return self._client
 
-    def _spoken_to(self, timeout: float) -> socket.socket:
-        """Return a connection by which the machine has begun to speak, within ``timeout`` seconds.
+    def _with_banner(self, timeout: float) -> socket.socket:
+        """Return a connection on which the VM's banner has come within ``timeout`` seconds.
 
-        Who forwards the port takes a connection before the machine does. Giving up early and trying anew is
-        cheap until the machine speaks; afterwards it would have to work out new keys for each attempt.
+        QEMU accepts the connection before the VM does. Until the banner, giving up early and connecting again is
+        cheap; later each attempt costs the VM a key exchange.
         """
         made = socket.create_connection((self._address, self._port), timeout=timeout)
         try:

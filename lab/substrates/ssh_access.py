@@ -1,4 +1,4 @@
-"""Virtual machines as they are entered: over ssh, with keys that are made for them."""
+"""Access to VMs over ssh, with keys that are made for them."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from clusterproof.lab.substrates.ssh import Connection, make_key
 
 BOOT = 240.0
 SSH = 22
-# cloud-init goes on working in the background; saved in the middle of it, a machine would continue with it.
-# Its own command waits for it as well, but costs an emulated processor seconds just when it has none to spare.
+# cloud-init works on in the background, and a VM that is saved meanwhile would resume in the middle of that.
+# Its own ``status --wait`` takes seconds on an emulated processor just when that is busiest.
 SETTLED = "until [ -e /run/cloud-init/result.json ]; do sleep 0.2; done"
-# Seconds to wait for a word from a machine that may not be up yet: these, or a part of the time it has taken
-# so far, as one that boots slowly also answers slowly.
-WORD, SLOW = 2.0, 0.1
-# By which name known_hosts has a machine's own key, wherever the machine is reached.
+# Seconds to wait for the banner of a VM that may still be booting, and the least part of the time so far: a VM
+# that boots slowly also answers slowly.
+BANNER, BANNER_PART = 2.0, 0.1
+# The name of a VM's key in known_hosts, whatever the VM's address is.
 ALIAS = "member"
-ENTER = "enter.json"
+SSH_COMMAND = "ssh.json"
 
 
 class Interface(NamedTuple):
-    """A network interface, known by its address in Ethernet; ``address`` has the length of its prefix."""
+    """A network interface, identified by its MAC address; ``address`` is in CIDR notation."""
 
     mac: str
     address: str
@@ -47,10 +47,10 @@ class Interface(NamedTuple):
 
 
 class Guest:
-    """What is common to virtual machines of every kind: how they are entered and waited for.
+    """What is common to all VMs: how they are entered and waited for.
 
-    ``name`` ends with the member's name, ``keys`` is a folder with the keys to the machine, and what belongs
-    to it on this machine is in ``folder``.
+    ``name`` ends with the member's name, ``keys`` is a folder with the VM's ssh keys, and ``folder`` holds its
+    files on this computer.
     """
 
     substrate = "vm"
@@ -59,22 +59,22 @@ class Guest:
         self.name = name
         self.image = image
         self.keys = keys
-        self.folder = machines(run) / name
-        # Whether it runs unless something that is not the scenario stopped it.
+        self.folder = vms(run) / name
+        # Whether it runs unless something other than the scenario stopped it.
         self.should_run = False
         self._port = 0
         self._ssh = Connection("", 0, keys, self._check_alive)
 
     def running(self) -> bool:
-        """Say whether the machine runs."""
+        """Say whether the VM runs."""
         raise NotImplementedError
 
     def console(self) -> str:
-        """Return what the machine has said on its serial console."""
+        """Return the output of the VM's serial console."""
         raise NotImplementedError
 
     def execute(self, argv: list[str], *, timeout: float, stdin: bytes | None = None) -> Result:
-        """Run ``argv`` as root in the machine."""
+        """Run ``argv`` as root in the VM."""
         began = time.monotonic()
         result = self._ssh.run(limited(argv, timeout), timeout=timeout + PATIENCE, stdin=stdin)
         return check_limit(self.name, argv, result, time.monotonic() - began, timeout)
@@ -96,7 +96,7 @@ class Guest:
     def _seed(
         self, interfaces: Sequence[Interface], resolver: str, user_data: str = ""
     ) -> dict[str, str]:
-        """Return by name the files of the machine's NoCloud seed, with ``user_data`` of somebody else's."""
+        """Return the files of the VM's NoCloud seed by name; ``user_data`` takes the place of the lab's own."""
         return seed.seed(
             self.keys,
             user_data=user_data,
@@ -106,7 +106,7 @@ class Guest:
         )
 
     def _enter_by(self, address: str, port: int) -> None:
-        """Enter the machine by this address and port from now on."""
+        """Enter the VM at this address and port from now on."""
         self._ssh.close()
         self._port = port
         self._ssh = Connection(address, port, self.keys, self._check_alive)
@@ -116,18 +116,18 @@ class Guest:
             f"root@{address}",
         ]  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / ENTER).write_text(json.dumps(argv))
+        (self.folder / SSH_COMMAND).write_text(json.dumps(argv))
 
     def _wait_until_booted(self, *, settled: bool = True) -> None:
-        """Wait until the system is up, and where it is to be ``settled``, cloud-init has ended."""
+        """Wait until the system is up and, if ``settled``, cloud-init has ended."""
         self._wait_for(BOOT, "did not boot", BOOTED, *([SETTLED] if settled else []))
 
     def _wait_for(self, within: float, otherwise: str, *commands: str) -> None:
-        """Wait until ssh answers and each of ``commands``, of the shell, has succeeded."""
+        """Wait until ssh answers and each of ``commands``, for the shell, has succeeded."""
         began = time.monotonic()
         try:
             eventually(
-                lambda: self._ssh.answers(max(WORD, SLOW * (time.monotonic() - began))),
+                lambda: self._ssh.answers(max(BANNER, BANNER_PART * (time.monotonic() - began))),
                 within=within,
                 what="ssh answers",
             )
@@ -137,39 +137,39 @@ class Guest:
                 if not done.ok:
                     raise LabError(f"member {self.name} {otherwise}: {done.stderr.strip() or done.rc}")
         except (NotObservedError, CommandTimeoutError) as error:
-            said = " | ".join(self.console().strip().splitlines()[-2:]) or "nothing"
+            console = " | ".join(self.console().strip().splitlines()[-2:]) or "empty"
             raise LabError(
-                f"member {self.name} {otherwise} within {within:g} s; its console says: {said}"
+                f"member {self.name} {otherwise} within {within:g} s; its console: {console}"
             ) from error
 
     def _power_off(self, timeout: float) -> None:
-        """Let the system of the machine end, in order."""
+        """Shut the VM's system down."""
         self.execute(["systemctl", "poweroff"], timeout=timeout)
         try:
             eventually(lambda: not self.running(), within=timeout, what="power off")
         except NotObservedError as error:
-            raise LabError(f"machine {self.name} did not shut down: {error}") from error
+            raise LabError(f"VM {self.name} did not shut down: {error}") from error
 
     def _check_alive(self) -> None:
-        """Raise LabError where the machine is gone, or stands still; asked all the while ssh is waited for."""
+        """Raise LabError where the VM is gone or frozen; called repeatedly while ssh is awaited."""
         raise NotImplementedError
 
 
-def machines(run: runs.Run) -> Path:
-    """Return the folder that has one for each virtual machine of ``run``."""
-    return run.folder / "machines"
+def vms(run: runs.Run) -> Path:
+    """Return the folder that holds one folder for each VM of ``run``."""
+    return run.folder / "vms"
 
 
-def entering(run: runs.Run) -> dict[str, list[str]]:
-    """Return by member's name the command lines that enter the virtual machines of ``run``."""
+def ssh_commands(run: runs.Run) -> dict[str, list[str]]:
+    """Return the ssh command lines that enter the VMs of ``run``, by member's name."""
     return {
         path.parent.name.rpartition("-")[2]: json.loads(path.read_text())
-        for path in sorted(machines(run).glob(f"*/{ENTER}"))
+        for path in sorted(vms(run).glob(f"*/{SSH_COMMAND}"))
     }
 
 
 def make_keys(run: runs.Run, folder: Path | None = None) -> Path:
-    """Return a folder with the keys to the machines of one cluster, those in ``folder`` if they are there."""
+    """Return a folder with ssh keys for the VMs of one cluster: ``folder`` where it exists, else a new one."""
     folder = folder or run.folder / f"keys-{os.getpid()}-{random.randrange(1 << 32):08x}"  # noqa: S311
     if folder.exists():
         return folder

@@ -59,7 +59,7 @@ class StandIn(VirtualMachine):
             (into / name).write_text(f"{name} of {self.name}")
         self._do("save")
 
-    def go_on(self, saved: Path) -> None:
+    def resume(self, saved: Path) -> None:
         assert all((saved / name).exists() for name in PARTS)
         self._do("go on")
 

@@ -88,8 +88,8 @@ def test_where_neither_boots_both_are_named(image, qemus):
     with pytest.raises(LabError) as raised:
         acceleration.chosen(image)
     assert str(raised.value) == (
-        "no virtual machine boots here with QEMU 10.0.2 (Debian): "
-        "kvm: it ended: qemu: kvm_init failed; tcg: it ended: it said nothing"
+        "no VM boots on this computer with QEMU 10.0.2 (Debian): "
+        "kvm: it ended: qemu: kvm_init failed; tcg: it ended: no output"
     )
     assert not (runs.folder() / "acceleration.json").exists()
 

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 import pytest
 
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.runs import owner
 from clusterproof.lab.host.endpoint import Endpoint
 from clusterproof.lab.host.host import Host
-from clusterproof.lab.core.runs import owner
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.container import Container
 from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
@@ -165,7 +165,7 @@ def test_what_was_never_made_can_be_destroyed(container, host):
 
 
 def test_a_machine_that_is_gone(container):
-    with pytest.raises(LabError, match=r"cannot look at member cp-r1-m1: .*not found"):
+    with pytest.raises(LabError, match=r"cannot inspect member cp-r1-m1: .*not found"):
         container.running()
 
 
@@ -411,7 +411,7 @@ def test_a_host_that_is_gone_is_the_lab_s_fault(booted, server):
         booted.read("/x")
     with pytest.raises(LabError, match="cannot write /x"):
         booted.write("/x", b"")
-    with pytest.raises(LabError, match="cannot look at"):
+    with pytest.raises(LabError, match="cannot inspect"):
         booted.running()
 
 

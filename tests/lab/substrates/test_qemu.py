@@ -167,20 +167,20 @@ class TestSaving:
     def test_that_fails_says_qemus_words_and_leaves_the_machine(self, machine, folder, script, status):
         script(query_migrate=[{"status": status, "error-desc": "No space left on device"}])
         machine.start(spec())
-        with pytest.raises(LabError, match="could not be written or read: No space left on device"):
+        with pytest.raises(LabError, match="could not be saved or restored: No space left on device"):
             machine.save(folder / "memory")
         assert machine.running()
 
     def test_that_takes_too_long_fails(self, machine, folder, script):
         script(query_migrate=[{"status": "active"}])
         machine.start(spec())
-        with pytest.raises(LabError, match=r"machine cp-m1: its monitor failed: .*memory is written.*active"):
+        with pytest.raises(LabError, match=r"VM cp-m1: its monitor failed: .*memory is saved.*active"):
             machine.save(folder / "memory", timeout=0.2)
 
     def test_of_a_machine_that_dies_meanwhile(self, machine, folder, script):
         script(query_migrate=["gone"])
         machine.start(spec())
-        with pytest.raises(LabError, match="machine cp-m1: its monitor failed"):
+        with pytest.raises(LabError, match="VM cp-m1: its monitor failed"):
             machine.save(folder / "memory")
 
 
@@ -200,7 +200,7 @@ class TestGoingOn:
 
     def test_that_qemu_refuses(self, machine, folder, script):
         script(migrate_incoming=[{"class": "GenericError", "desc": "it has already started"}])
-        with pytest.raises(LabError, match=r"machine cp-m1: its monitor failed.*already started"):
+        with pytest.raises(LabError, match=r"VM cp-m1: its monitor failed.*already started"):
             machine.start(spec(incoming=folder / "memory"))
 
 
@@ -210,12 +210,12 @@ class TestDead:
         with pytest.raises(LabError) as raised:
             machine.start(spec(incoming=folder / "memory"))
         assert str(raised.value) == (
-            "machine cp-m1: it did not start; QEMU has ended: qemu: -m 1T: cannot allocate memory"
+            "VM cp-m1: it did not start; QEMU has ended: qemu: -m 1T: cannot allocate memory"
         )
 
     def test_one_that_says_nothing(self, machine, folder):
         stand_in(folder.parent / "bin", qemu.BINARY, "exit 0")
-        with pytest.raises(LabError, match="QEMU has ended: it said nothing"):
+        with pytest.raises(LabError, match="QEMU has ended: no output"):
             machine.start(spec(incoming=folder / "memory"))
 
     def test_one_that_is_not_installed(self, machine, monkeypatch):
@@ -226,14 +226,14 @@ class TestDead:
     def test_one_that_dies_under_a_command(self, machine, script):
         script(stop=["gone"])
         machine.start(spec())
-        with pytest.raises(LabError, match="machine cp-m1: its monitor failed"):
+        with pytest.raises(LabError, match="VM cp-m1: its monitor failed"):
             machine.pause()
 
     def test_one_whose_monitor_never_comes(self, machine, folder, monkeypatch):
         stand_in(folder.parent / "bin", qemu.BINARY, "exec cat <>fifo")
         os.mkfifo(folder / "fifo")
         monkeypatch.setattr(qemu, "TIMEOUT", 0.2)
-        with pytest.raises(LabError, match=r"machine cp-m1: its monitor failed: .*monitor answers"):
+        with pytest.raises(LabError, match=r"VM cp-m1: its monitor failed: .*monitor answers"):
             machine.start(spec(incoming=folder / "memory"))
         assert machine.running()
 
@@ -243,7 +243,7 @@ class TestDead:
         machine.pause()
         machine.process.signal(signal.SIGSTOP)
         monkeypatch.setattr(qemu, "TIMEOUT", 0.3)
-        with pytest.raises(LabError, match=r"machine cp-m1: its monitor failed: .*monitor answers"):
+        with pytest.raises(LabError, match=r"VM cp-m1: its monitor failed: .*monitor answers"):
             machine.pause()
 
     def test_a_socket_of_an_earlier_life_is_not_taken_for_the_new_one(self, machine, folder, script):

@@ -35,7 +35,7 @@ def test_a_place_for_every_two_processors(monkeypatch, processors, places):
         one = qemu_vm.slot(5)
         one.__enter__()
         held.append(one)
-    with pytest.raises(LabError, match="other runs have used this machine's places"), qemu_vm.slot(0):
+    with pytest.raises(LabError, match="other runs have held all slots for clusters of VMs"), qemu_vm.slot(0):
         pytest.fail("there is none left")
     held.pop().__exit__(None, None, None)
     with qemu_vm.slot(5):
@@ -77,9 +77,9 @@ def machine(run: Run, name: str = "cp-ab12-1-m2", number: int = 2) -> VirtualMac
 
 def test_another_process_enters_a_machine(run):
     made = machine(run)
-    assert ssh_access.entering(run) == {}
+    assert ssh_access.ssh_commands(run) == {}
     made._enter_by("127.0.0.1", 40001)
-    (name, entering), *others = ssh_access.entering(run).items()
+    (name, entering), *others = ssh_access.ssh_commands(run).items()
     assert (name, others) == ("m2", [])
     assert entering[0] == "ssh"
     assert entering[entering.index("-p") + 1] == "40001"
@@ -89,7 +89,7 @@ def test_another_process_enters_a_machine(run):
 
 def test_a_machine_whose_qemu_has_ended_says_so_at_once(run):
     made = machine(run)
-    with pytest.raises(LabError, match=r"member cp-ab12-1-m2 is gone: QEMU has ended: it said nothing"):
+    with pytest.raises(LabError, match=r"member cp-ab12-1-m2 is gone: QEMU has ended: no output"):
         made.execute(["true"], timeout=600)
 
 
@@ -113,7 +113,7 @@ def test_a_disk_that_is_full(run, monkeypatch):
 def test_a_folder_that_cannot_be_written(run):
     made = machine(run)
     run.folder.chmod(0o500)
-    with pytest.raises(LabError, match=r"cannot make machine cp-ab12-1-m2: .*Permission denied"):
+    with pytest.raises(LabError, match=r"cannot make VM cp-ab12-1-m2: .*Permission denied"):
         made.create()
     run.folder.chmod(0o700)
 

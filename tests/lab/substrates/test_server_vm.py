@@ -14,7 +14,7 @@ from clusterproof.lab.host.host import Host
 from clusterproof.lab.images import bootdisk
 from clusterproof.lab.images.rootfs import RootfsImage
 from clusterproof.lab.substrates import server_vm, ssh_access
-from clusterproof.lab.substrates.server_vm import VirtualInstance, VirtualInstances, why_not
+from clusterproof.lab.substrates.server_vm import ServerVM, ServerVMs, why_not
 from tests.fakes import FakeServer, image, lab_host
 
 
@@ -37,8 +37,8 @@ def host(server, tmp_path, monkeypatch) -> Host:
 
 
 @pytest.fixture
-def machine(host) -> VirtualInstance:
-    return VirtualInstances(host).machine("cp-r1-m1", image(), 1)
+def machine(host) -> ServerVM:
+    return ServerVMs(host).machine("cp-r1-m1", image(), 1)
 
 
 def made(server) -> dict:
@@ -75,13 +75,13 @@ def test_learns_from_its_seed_who_may_enter_and_where_it_is(machine, server, hos
 def test_on_this_machine_it_is_reached_by_its_own_address(machine, server):
     machine.create()
     assert machine.endpoint == f"https://{machine.address}:8443"
-    assert ssh_access.entering(machine.host.run)["m1"][-1] == f"root@{machine.address}"
+    assert ssh_access.ssh_commands(machine.host.run)["m1"][-1] == f"root@{machine.address}"
     assert not any(device["type"] == "proxy" for device in made(server)["devices"].values())
 
 
 def test_elsewhere_the_host_passes_on_what_comes_for_it(host, server):
     host.endpoint = dataclasses.replace(host.endpoint, url="https://127.0.0.7:8443")
-    machine = VirtualInstances(host).machine("cp-r1-m1", image(), 1)
+    machine = ServerVMs(host).machine("cp-r1-m1", image(), 1)
     machine.create()
     proxies = {n: d for n, d in made(server)["devices"].items() if d["type"] == "proxy"}
     assert {name: device["connect"].rpartition(":")[2] for name, device in proxies.items()} == {
@@ -90,14 +90,14 @@ def test_elsewhere_the_host_passes_on_what_comes_for_it(host, server):
     }
     port = proxies["api"]["listen"].rpartition(":")[2]
     assert machine.endpoint == f"https://127.0.0.7:{port}"
-    entering = ssh_access.entering(host.run)["m1"]
+    entering = ssh_access.ssh_commands(host.run)["m1"]
     assert proxies["ssh"]["listen"] == f"tcp:127.0.0.7:{entering[entering.index('-p') + 1]}"
 
 
 def test_a_machine_that_has_ended_is_told_at_once(machine):
     machine.create()
     machine.should_run = True
-    with pytest.raises(LabError, match="member cp-r1-m1 is gone: its virtual machine does not run"):
+    with pytest.raises(LabError, match="member cp-r1-m1 is gone: its VM does not run"):
         machine.execute(["true"], timeout=600)
 
 
@@ -122,16 +122,18 @@ class TestWhyNot:
 
     def test_a_server_of_the_lab_s_own(self, host):
         host.endpoint = Endpoint(host.endpoint.url, private=True)
-        assert why_not(host) == "the lab host is the lab's own server"
+        assert why_not(host) == "the lab host is a private server, which runs containers only"
 
     def test_a_host_that_cannot(self, host):
         host.facts["environment"]["driver"] = "lxc"
-        assert why_not(host) == "incus 6.0.4 runs no virtual machines"
+        assert why_not(host) == "incus 6.0.4 runs no VMs"
 
     def test_a_cluster(self, host):
         host.members = {"a": "10.0.0.1", "b": "10.0.0.2"}
         host.facts["environment"]["server_clustered"] = True
-        assert why_not(host) == "cluster of 2 members with incus 6.0.4 is a cluster: VMs are made on single servers only"
+        assert why_not(host) == (
+            "cluster of 2 members with incus 6.0.4 runs VMs, but not for the lab, because it is a cluster"
+        )
 
 
 def test_a_disk_is_given_to_the_host_once(host, server):
