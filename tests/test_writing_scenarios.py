@@ -100,7 +100,8 @@ def test_every_fixture_is_one():
 def test_the_markers_are_all_there_are():
     known = [re.match(r"\w+", line)[0] for line in collection.MARKERS]
     assert sorted(first_words("Markers")) == sorted(known)
-    meanings = {row[0].strip("`").partition("(")[0]: set(re.findall("`([^`]+)`", row[1])) for row in rows("Markers")}
+    values = [set(re.findall("`([^`]+)`", row[1])) for row in rows("Markers")]
+    meanings = dict(zip(first_words("Markers"), values, strict=True))
     assert meanings["role"] == set(ROLES)
     assert meanings["requires"] == set(CAPABILITIES)
     assert {condition.partition(":")[0] for condition in meanings["applies_to"]} == set(CONDITIONS)
