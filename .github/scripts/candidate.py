@@ -34,8 +34,7 @@ def predecessor(name: str, known: Catalogue) -> str:
     if channel and channel["risk"] != "stable":
         return f"{channel['product']}@{channel['track']}/stable"
     product = name.partition("@")[0]
-    # Builds, and not the other channels that the catalogue may have.
-    same = [build.name for build in known.builds if build.product == product and "/" not in build.name]
+    same = [build.name for build in known.builds if build.product == product and build.default]
     if name in same:
         place = same.index(name)
         return same[place - 1] if place else ""

@@ -1,1 +1,1 @@
-"""Making the image of a build: from packages, by cloud-init, or from a file of the user's."""
+"""Making the image of a build: from packages, by cloud-init, or from files of the user's."""

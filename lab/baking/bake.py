@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clusterproof.lab.baking import install_by_cloud_init
+from clusterproof.lab.baking import base_image, install_by_cloud_init
 from clusterproof.lab.builds import apt_mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster.cluster import Cluster
@@ -186,7 +186,7 @@ def _by_first_boot(
         progress(entry.name, text)
 
     def make_base() -> RootfsImage:
-        debian = install_by_cloud_init.base_build(entry)
+        debian = base_image.base_build(entry)
         return making.make(
             debian, folder(), lambda line: say(f"{debian.asked}: {line}"), mirror=mirror, kind=kind
         )
@@ -195,13 +195,13 @@ def _by_first_boot(
         text = install_by_cloud_init.user_data(entry, apt_mirror.find(mirror), kind=kind)
         if kind is VM:
             return install_by_cloud_init.fill_in_vm(entry, make_base(), host, say, text, root)
-        base = install_by_cloud_init.base_of(entry)
+        base = base_image.base_of(entry)
         if base.suite:
             made = make_base()
-            fingerprint = upload.give(made.rootfs, install_by_cloud_init.seeded(made.metadata), host)
+            fingerprint = upload.give(made.rootfs, base_image.seeded(made.metadata), host)
         else:
             say(f"the lab host gets image {base.alias} of {base.server}")
-            fingerprint = install_by_cloud_init.pull(base, host)
+            fingerprint = base_image.pull(base, host)
         return install_by_cloud_init.fill_in_container(entry, fingerprint, host, say, text, root)
 
     return fill

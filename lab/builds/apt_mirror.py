@@ -1,4 +1,4 @@
-"""Where this machine gets Debian's packages from, as its own apt is set up."""
+"""The mirror of Debian: by default where the apt of this computer gets its packages."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Target:
 
     @property
     def names(self) -> set[str]:
-        """The names by which the suite goes, in apt's sources and in its Release file."""
+        """The names of the suite in apt's sources and in its Release file."""
         return {self.release, self.codename, self.suite}
 
 
 def find(override: str | None = None) -> Mirror:
-    """Return the mirror to use: ``override``, else ``LAB_MIRROR``, else the one of this machine's apt.
+    """Return the mirror to use: ``override``, else ``LAB_MIRROR``, else that of this computer's apt.
 
-    The archive is None where this machine is not Debian, which leaves it to mmdebstrap.
+    The archive is None where this computer is not Debian, so that mmdebstrap takes its default.
     Raises UsageError where an override is not an address.
     """
     asked = override or os.environ.get("LAB_MIRROR")
@@ -71,10 +71,10 @@ def parse(text: str) -> list[Target]:
 
 
 def choose(targets: list[Target], running: str) -> Mirror:
-    """Choose among the indexes of apt those of Debian for the release ``running`` (bookworm).
+    """Choose Debian's mirror for the release ``running`` (bookworm) among the indexes of apt.
 
-    An index whose Release file was not fetched yet has no origin: it counts where nothing better
-    is there. ``running`` may be empty (a machine on sid says no name).
+    An index whose Release file was not fetched yet has no origin: it is the last choice.
+    ``running`` may be empty (on sid, /etc/os-release has no codename).
     """
     archives = [
         target
@@ -90,7 +90,7 @@ def choose(targets: list[Target], running: str) -> Mirror:
 
 
 def _best(targets: list[Target], wanted: str) -> str | None:
-    """Return the address of the best of ``targets``: the running release, and known as Debian's."""
+    """Return the address of the best of ``targets``: of the running release, and known to be Debian's."""
     ranked = sorted(
         (target for target in targets if target.origin in {"Debian", ""}),
         key=lambda target: (wanted not in target.names, target.origin != "Debian"),
@@ -116,7 +116,7 @@ def _address(uri: str) -> str | None:
 
 
 def _indextargets() -> str:
-    """Ask apt for its package indexes; empty where there is no apt that answers."""
+    """Return apt's package indexes as text; empty where there is no apt."""
     fields = "|".join(f"$({field})" for field in FIELDS)
     try:
         done = subprocess.run(
@@ -133,7 +133,7 @@ def _indextargets() -> str:
 
 
 def _running_release(file: Path = Path("/etc/os-release")) -> str:
-    """Return the codename of the distribution this machine runs; empty where it says none."""
+    """Return the codename of this computer's distribution; empty where it has none."""
     try:
         text = file.read_text("utf-8")
     except OSError:

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, Self
 
 from clusterproof.builds import Build, Product
 from clusterproof.lab.builds.product import ProductFacts
+from clusterproof.lab.core.errors import LabError
 
 # Which revision the channel of a snap has: of (name of the snap, channel).
 FindRevision = Callable[[str, str], int]
@@ -179,6 +180,14 @@ class CatalogueBuild:
     def default(self) -> bool:
         """Whether it runs when no ``--build`` is given."""
         return self.source.default
+
+    @property
+    def first_boot(self) -> FirstBoot:
+        """How the first boot of an image installs it. Raises LabError where it is installed otherwise."""
+        found = self.source.first_boot
+        if found is None:
+            raise LabError(f"{self.name} is from {self.source.label}, and not installed by cloud-init")
+        return found
 
     @property
     def packaging(self) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from clusterproof.lab.core.errors import LabError, UsageError
 
 STORE = "https://api.snapcraft.io"
 TIMEOUT = 30.0
-# What snapd calls what the kernel calls otherwise.
+# The store's names of the architectures that the kernel calls otherwise.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -72,8 +72,8 @@ class Answer(_Part):
 
 def architecture() -> str:
     """Return the architecture of this computer as the store calls it."""
-    machine = platform.machine()
-    return ARCHITECTURES.get(machine, machine)
+    name = platform.machine()
+    return ARCHITECTURES.get(name, name)
 
 
 def resolve(snap: str, channel: str) -> Release:

@@ -1,8 +1,7 @@
-"""Disks that boot by themselves, for servers that make members as virtual machines.
+"""Bootable disks, for lab hosts that run members as VMs (experimental).
 
-The lab's own machines are started with their kernel beside the disk. Another server's firmware looks for
-something to start on the disk itself: it finds systemd-boot there, with the same kernel and the same root file
-system.
+The lab's own QEMU VMs get their kernel from outside of the disk. On a server the firmware boots from the disk
+itself: from systemd-boot, with the same kernel and root file system.
 """
 
 from __future__ import annotations
@@ -24,25 +23,25 @@ from clusterproof.lab.images.rootfs import RootfsImage
 LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 TOOLS = {"sfdisk": "fdisk", "mformat": "mtools", "mcopy": "mtools", "qemu-img": "qemu-utils"}
 MIB = 1 << 20
-# Where the first part begins, and how large that is, from which the firmware starts.
-BEGIN, STARTER = 1 * MIB, 64 * MIB
-# The types of the two parts (UEFI specification, 5.3; Discoverable Partitions Specification).
+# Offset and size of the EFI system partition.
+BEGIN, EFI = 1 * MIB, 64 * MIB
+# The types of the two partitions (UEFI specification, 5.3; Discoverable Partitions Specification).
 PARTS = ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
-# UEFI starts a file of this name where nothing was set up.
-STARTED = "EFI/BOOT/BOOTX64.EFI"
+# UEFI starts a file of this name where no boot entry is set up.
+EFI_FILE = "EFI/BOOT/BOOTX64.EFI"
 SECTOR = 512
 # Seconds for copying a whole disk.
 COPY = 600.0
 
 
 def missing() -> list[str]:
-    """Return the packages that are not installed and that making such disks takes."""
+    """Return the packages that have to be installed before such disks can be made."""
     absent = {package for tool, package in TOOLS.items() if shutil.which(tool) is None}
     return sorted(absent | (set() if LOADER.exists() else {"systemd-boot-efi"}))
 
 
 def of(files: RootfsImage, arguments: str) -> Path:
-    """Return a disk (qcow2) that boots ``files`` with ``arguments``, made where it is missing.
+    """Return a disk (qcow2) that boots ``files`` with the kernel's ``arguments``, made where it is missing.
 
     Raises LabError.
     """
@@ -52,15 +51,15 @@ def of(files: RootfsImage, arguments: str) -> Path:
         if not disk.exists():
             if absent := missing():
                 raise LabError(
-                    f"making a disk that boots needs {', '.join(absent)}; run lab/bootstrap --vm"
+                    f"making a bootable disk needs {', '.join(absent)}; run lab/bootstrap --vm"
                 )
             _make(files, arguments, disk)
     return disk
 
 
 def metadata(files: RootfsImage, build: str) -> bytes:
-    """Return what a server is told of the disk: a tar with ``metadata.yaml``, always the same."""
-    told = {
+    """Return the disk's metadata for a server: a tar with ``metadata.yaml``, the same for every call."""
+    described = {
         "architecture": platform.machine(),
         "creation_date": 1,
         "properties": {
@@ -70,7 +69,7 @@ def metadata(files: RootfsImage, build: str) -> bytes:
             "clusterproof.digest": files.digest,
         },
     }
-    content = yaml.safe_dump(told).encode()
+    content = yaml.safe_dump(described).encode()
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         entry = tarfile.TarInfo("metadata.yaml")
@@ -80,14 +79,14 @@ def metadata(files: RootfsImage, build: str) -> bytes:
 
 
 def _make(files: RootfsImage, arguments: str, disk: Path) -> None:
-    raw, starter = disk.with_suffix(".raw.partial"), disk.with_suffix(".efi.partial")
+    raw, efi = disk.with_suffix(".raw.partial"), disk.with_suffix(".efi.partial")
     partial = disk.with_suffix(".partial")
     size = files.rootfs.stat().st_size
-    parts = ((starter, BEGIN, STARTER, PARTS[0]), (files.rootfs, BEGIN + STARTER, size, PARTS[1]))
+    parts = ((efi, BEGIN, EFI, PARTS[0]), (files.rootfs, BEGIN + EFI, size, PARTS[1]))
     try:
-        _make_starter(starter, files, arguments)
+        _make_efi(efi, files, arguments)
         with raw.open("wb") as file:
-            file.truncate(BEGIN + STARTER + size + MIB)
+            file.truncate(BEGIN + EFI + size + MIB)
         lines = [f"start={at // SECTOR}, size={size // SECTOR}, type={kind}" for _, at, size, kind in parts]
         run_tool(["sfdisk", "--quiet", str(raw)], "\n".join(["label: gpt", *lines]))
         for part, at, _, _ in parts:
@@ -99,17 +98,17 @@ def _make(files: RootfsImage, arguments: str, disk: Path) -> None:
     except OSError as error:
         raise LabError(f"cannot make {disk}: {error.strerror or error}") from error
     finally:
-        for path in (raw, starter, partial):
+        for path in (raw, efi, partial):
             path.unlink(missing_ok=True)
 
 
-def _make_starter(file: Path, files: RootfsImage, arguments: str) -> None:
-    """Make the part that the firmware starts from: systemd-boot, which starts the kernel at once."""
+def _make_efi(file: Path, files: RootfsImage, arguments: str) -> None:
+    """Make the EFI system partition, with systemd-boot, which starts the kernel at once."""
     with file.open("wb") as out:
-        out.truncate(STARTER)
+        out.truncate(EFI)
     run_tool(["mformat", "-i", str(file), "-F", "-v", "BOOT", "::"])
     run_tool(["mmd", "-i", str(file), "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries"])
-    for source, name in ((LOADER, STARTED), (files.kernel, "vmlinuz"), (files.initrd, "initrd")):
+    for source, name in ((LOADER, EFI_FILE), (files.kernel, "vmlinuz"), (files.initrd, "initrd")):
         run_tool(["mcopy", "-i", str(file), str(source), f"::/{name}"])
     texts = {
         "loader/loader.conf": "timeout 0\n",

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clusterproof.lab.baking import bake as baking
-from clusterproof.lab.baking import install_by_cloud_init
+from clusterproof.lab.baking import base_image, install_by_cloud_init
 from clusterproof.lab.baking.bake import bake, bake_all, bake_vm, baked
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.cluster import daemon as daemons
@@ -242,7 +242,7 @@ def test_a_member_that_does_not_boot(host, machines, monkeypatch):
 @pytest.mark.usefixtures("installs")
 def test_a_host_that_does_not_take_the_image(host, server):
     server.say["POST images"] = Refusal(500, "no space left on device")
-    with pytest.raises(LabError, match=r"lab host did not take image \w{12}: .*no space left on device"):
+    with pytest.raises(LabError, match=r"lab host did not accept image \w{12}: .*no space left on device"):
         bake(INCUS_702, host, told()[1])
 
 
@@ -359,5 +359,5 @@ class TestForVirtualMachines:
         assert makes == [(self.CHANNEL, "vm", True), ("incus@base-trixie", "vm", False)]
         ((name, base, text),) = asked
         assert name == self.CHANNEL
-        assert base == recipe.digest(install_by_cloud_init.base_build(entry), kind=VM)
+        assert base == recipe.digest(base_image.base_build(entry), kind=VM)
         assert "incus-base incus-client incus-agent" in text

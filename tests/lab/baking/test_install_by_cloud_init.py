@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -16,7 +16,7 @@ from clusterproof.lab.builds import catalogue
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import SnapFile
-from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.images import making, recipe, rootfs
 from clusterproof.lab.images.kinds import VM
 from clusterproof.lab.images.rootfs import RootfsImage
@@ -46,75 +46,6 @@ def version(build: CatalogueBuild, machine: Machine) -> str:
     return build.source.installed_version(
         build, lambda command: install_by_cloud_init._do(build, machine, command).stdout
     )
-
-
-class TestCatalogue:
-    def test_has_every_channel_of_lxd(self):
-        names = {build.name for build in CHANNELS if build.product == "lxd"}
-        assert names == {
-            f"lxd@{track}/{risk}"
-            for track in ("4.0", "5.0", "5.21", "6", "latest")
-            for risk in ("stable", "candidate", "beta", "edge")
-        }
-
-    def test_has_zabblys_packages(self):
-        names = {build.name for build in CHANNELS if "zabbly" in build.name}
-        assert names == {f"incus@zabbly/{name}" for name in ("stable", "lts-6.0", "lts-7.0", "daily")}
-
-    def test_asks_for_channels_by_name_only(self):
-        for chosen in (KNOWN.select(), KNOWN.select(["lxd"])):
-            assert not [build for build in chosen if build in CHANNELS]
-        assert [b.name for b in KNOWN.select(["lxd@6/edge"])] == ["lxd@6/edge"]
-
-    def test_says_which_channel_is_nearest(self):
-        with pytest.raises(UsageError, match=r"nearest: lxd@5\.21/stable"):
-            KNOWN.select(["lxd@5.21/stabel"])
-
-    def test_changes_no_build_into_one_that_is_packaged_otherwise(self):
-        names = ["lxd", "lxd@5.0/stable", "lxd@5.21/stable"]
-        chosen = catalogue.Catalogue(KNOWN.products, tuple(KNOWN.select(names)))
-        assert [(old.name, new.name) for old, new in chosen.pairs()] == [
-            ("lxd@5.0.2", "lxd@5.0.2+git20231211"),
-            ("lxd@5.0/stable", "lxd@5.21/stable"),
-        ]
-
-    def test_knows_where_a_snap_has_its_things(self):
-        facts = channel("lxd@5.21/stable").facts
-        assert facts.state_dir == "/var/snap/lxd/common/lxd"
-        assert facts.units.service == "snap.lxd.daemon.service"
-        assert KNOWN.get("lxd@5.0.2").facts.state_dir == "/var/lib/lxd"
-
-    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
-    def test_names_images_that_there_are(self, build):
-        assert install_by_cloud_init.base_of(build)
-
-    @pytest.mark.parametrize("build", CHANNELS, ids=lambda build: build.name)
-    def test_virtual_machines_begin_with_debian_and_without_the_product(self, build):
-        base = install_by_cloud_init.base_build(build)
-        assert base.name == f"{build.product}@base-trixie"
-        packages = recipe.recipe(base, kind=VM)["packages"]
-        assert "linux-image-cloud-amd64" in packages or "linux-image-cloud-arm64" in packages
-        assert not [name for name in packages if name.startswith(("incus", "lxd"))]
-
-    @pytest.mark.parametrize(
-        ("text", "says"),
-        [
-            ('server = "https://x"\nalias = "1"', "give vm"),
-            ('suite = "trixie"\nvm = "trixie"', "give vm"),
-            ('server = "https://x"', "give either a suite"),
-        ],
-    )
-    def test_a_table_of_images_that_cannot_be(self, monkeypatch, tmp_path, text, says):
-        (tmp_path / "images.toml").write_text(f"[debian-trixie]\n{text}\n")
-        monkeypatch.setattr(install_by_cloud_init, "DATA", tmp_path)
-        with pytest.raises(UsageError, match=rf"images\.toml: debian-trixie: .*{says}"):
-            install_by_cloud_init.base_of(channel(HERE))
-
-    def test_an_image_that_there_is_not_is_named(self):
-        source = channel(HERE).source.model_copy(update={"image": "beos"})
-        build = CatalogueBuild(channel(HERE).facts, "7.0", "7.0", source)
-        with pytest.raises(UsageError, match='image "beos" is none of ubuntu-24-04'):
-            install_by_cloud_init.base_of(build)
 
 
 class TestUserData:
@@ -172,20 +103,30 @@ class TestUserData:
             install_by_cloud_init.user_data(channel(HERE), Mirror())
 
 
-def test_an_image_made_here_takes_user_data_as_those_of_a_remote(tmp_path):
-    metadata = tmp_path / "metadata.tar"
-    with tarfile.open(metadata, "w") as tar:
-        text = b"architecture: x86_64\ntemplates:\n  /etc/hosts:\n    when: [create]\n    template: hosts.tpl\n"
-        install_by_cloud_init._add(tar, "metadata.yaml", text)
-        install_by_cloud_init._add(tar, "templates/hosts.tpl", b"hosts")
-    with tarfile.open(fileobj=io.BytesIO(install_by_cloud_init.seeded(metadata))) as tar:
-        names = tar.getnames()
-        opened = tar.extractfile("metadata.yaml")
-        assert opened
-        found = yaml.safe_load(opened.read())["templates"]
-    assert "templates/user-data.tpl" in names
-    assert found["/var/lib/cloud/seed/nocloud-net/user-data"]["template"] == "user-data.tpl"
-    assert "/etc/hosts" in found
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [(HERE, "https://deb.example.org/$(touch${IFS}ran)`touch${IFS}ran`"), ("incus@zabbly/stable", None)],
+)
+def test_the_apt_source_is_written_as_it_was_given(tmp_path, name, uri):
+    build = channel(name)
+    (tmp_path / "etc/apt/sources.list.d").mkdir(parents=True)
+    (tmp_path / "etc/apt/preferences.d").mkdir()
+    (tmp_path / "etc/apt/keyrings").mkdir()
+    for tool in ("apt-get", "curl"):
+        stand_in(tmp_path, tool, "exit 0")
+    stand_in(tmp_path, "gpg", f"echo fpr:::::::::{build.source.fingerprint}:")
+    user_data = yaml.safe_load(install_by_cloud_init.user_data(build, Mirror(uri)))
+    text = user_data["write_files"][-1]["content"].replace("/etc/apt", "etc/apt")
+    text = text.replace(". /etc/os-release", "VERSION_CODENAME=noble").replace("rm /usr/sbin/policy-rc.d", "")
+    (tmp_path / "script").write_text(text)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["sh", "script"], cwd=tmp_path, env={"PATH": path}, check=True, capture_output=True)
+    written = (tmp_path / "etc/apt/sources.list.d/clusterproof.sources").read_text()
+    fields = dict(line.split(": ", 1) for line in written.splitlines())
+    assert fields["URIs"] == (uri or build.source.uri)
+    assert fields["Suites"] == (build.source.suite or "noble")
+    assert set(fields) == {"Types", "URIs", "Suites", "Components", "Signed-By"}
+    assert not (tmp_path / "ran").exists()
 
 
 class Machine:

@@ -22,6 +22,10 @@ NAMES = [
 ]
 
 
+KNOWN = catalogue.load()
+CHANNELS = [build for build in KNOWN.builds if build.source.first_boot]
+
+
 @pytest.fixture(scope="module")
 def loaded() -> catalogue.Catalogue:
     return catalogue.load()
@@ -151,3 +155,40 @@ def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "incus.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"incus\.toml cannot be read"):
         catalogue.load(tmp_path)
+
+
+class TestChannels:
+    def test_has_every_channel_of_lxd(self):
+        names = {build.name for build in CHANNELS if build.product == "lxd"}
+        assert names == {
+            f"lxd@{track}/{risk}"
+            for track in ("4.0", "5.0", "5.21", "6", "latest")
+            for risk in ("stable", "candidate", "beta", "edge")
+        }
+
+    def test_has_zabblys_packages(self):
+        names = {build.name for build in CHANNELS if "zabbly" in build.name}
+        assert names == {f"incus@zabbly/{name}" for name in ("stable", "lts-6.0", "lts-7.0", "daily")}
+
+    def test_asks_for_channels_by_name_only(self):
+        for chosen in (KNOWN.select(), KNOWN.select(["lxd"])):
+            assert not [build for build in chosen if build in CHANNELS]
+        assert [b.name for b in KNOWN.select(["lxd@6/edge"])] == ["lxd@6/edge"]
+
+    def test_says_which_channel_is_nearest(self):
+        with pytest.raises(UsageError, match=r"nearest: lxd@5\.21/stable"):
+            KNOWN.select(["lxd@5.21/stabel"])
+
+    def test_changes_no_build_into_one_that_is_packaged_otherwise(self):
+        names = ["lxd", "lxd@5.0/stable", "lxd@5.21/stable"]
+        chosen = catalogue.Catalogue(KNOWN.products, tuple(KNOWN.select(names)))
+        assert [(old.name, new.name) for old, new in chosen.pairs()] == [
+            ("lxd@5.0.2", "lxd@5.0.2+git20231211"),
+            ("lxd@5.0/stable", "lxd@5.21/stable"),
+        ]
+
+    def test_knows_where_a_snap_has_its_things(self):
+        facts = KNOWN.get("lxd@5.21/stable").facts
+        assert facts.state_dir == "/var/snap/lxd/common/lxd"
+        assert facts.units.service == "snap.lxd.daemon.service"
+        assert KNOWN.get("lxd@5.0.2").facts.state_dir == "/var/lib/lxd"

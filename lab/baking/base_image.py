@@ -1,0 +1,129 @@
+"""Base images: what cloud-init installs builds in.
+
+The lab host downloads them, or they are made here of Debian's packages, as all for VMs are.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tomllib
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.product_file import explain
+from clusterproof.lab.builds.sources import DebianSuite
+from clusterproof.lab.core.api import ApiError
+from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.host.host import Host
+from clusterproof.lab.images.recipe import CLOUD_INIT
+
+# Seconds for downloading an image over a slow network.
+PULL = 1800.0
+# cloud-init's NoCloud seed, which a server writes from the instance's configuration.
+SEED = "/var/lib/cloud/seed/nocloud-net"
+TEMPLATES = {
+    "user-data": '{{ config_get("cloud-init.user-data", "#cloud-config") }}',
+    "meta-data": "instance-id: {{ container.name }}\nlocal-hostname: {{ container.name }}\n",
+}
+
+
+class Base(BaseModel):
+    """An image to begin with: one of a simplestreams server, or a Debian suite of which it is made here.
+
+    ``vm`` is the Debian suite of VMs where a server's image is for containers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: str = ""
+    protocol: str = "simplestreams"
+    alias: str = ""
+    suite: str = ""
+    vm: str = ""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.suite) == bool(self.server and self.alias):
+            raise ValueError("give either a suite, or a server with an alias")
+        if bool(self.server) != bool(self.vm):
+            raise ValueError("give vm, the suite of VMs, with a server and only then")
+        return self
+
+
+class DebianBase(DebianSuite):
+    """Debian with cloud-init, made as a member's image is, without a product."""
+
+    stated: ClassVar[bool] = False
+
+    def asked(self, version: str) -> str:  # noqa: ARG002 - there is no product
+        """Return the name without the product."""
+        return f"base-{self.suite}"
+
+
+def base_of(build: CatalogueBuild) -> Base:
+    """Return the image that ``build`` is installed in. Raises UsageError."""
+    file = CLOUD_INIT / "images.toml"
+    image = build.first_boot.image
+    try:
+        images = tomllib.loads(file.read_text("utf-8"))
+        if image not in images:
+            raise UsageError(f'{build.name}: image "{image}" is none of {", ".join(images)}')
+        return Base.model_validate(images[image])
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file.name} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{file.name}: {image}: {explain(error)}") from None
+
+
+def base_build(build: CatalogueBuild) -> CatalogueBuild:
+    """Return what is made on this computer for an image of Debian with cloud-init. Raises UsageError."""
+    base = base_of(build)
+    source = DebianBase(kind="debian", suite=base.suite or base.vm)
+    facts = build.facts.model_copy(update={"packages": ("cloud-init",), "vm_packages": ()})
+    return CatalogueBuild(facts, build.version, build.track, source)
+
+
+def seeded(metadata: Path) -> bytes:
+    """Return the description of an image, the tar ``metadata``, with cloud-init's seed among its templates."""
+    found = io.BytesIO()
+    with tarfile.open(metadata) as old, tarfile.open(fileobj=found, mode="w") as new:
+        for entry in old:
+            content = old.extractfile(entry)
+            text = content.read() if content else b""
+            if entry.name == "metadata.yaml":
+                text += "".join(
+                    f"  {SEED}/{name}:\n    when: [create, copy]\n    template: {name}.tpl\n"
+                    for name in TEMPLATES
+                ).encode()
+            _add(new, entry.name, text)
+        for name, template in TEMPLATES.items():
+            _add(new, f"templates/{name}.tpl", template.encode())
+    return found.getvalue()
+
+
+def pull(base: Base, host: Host) -> str:
+    """Let the host download an image; return its fingerprint. Raises LabError."""
+    source = {
+        "type": "image",
+        "mode": "pull",
+        "server": base.server,
+        "protocol": base.protocol,
+        "alias": base.alias,
+    }
+    try:
+        done = host.api.post("images", {"source": source, "auto_update": False}, timeout=PULL)
+    except ApiError as error:
+        raise LabError(f"the lab host cannot get image {base.alias} of {base.server}: {error}") from error
+    return str(done["metadata"]["fingerprint"])
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o644
+    tar.addfile(entry, io.BytesIO(content))
+
