@@ -44,9 +44,9 @@ class Instance(NamedTuple):
 class Cluster:
     """Members made of the same or of different builds, joined into one cluster.
 
-    ``substrate`` is what they are made of, containers of the host by default. ``certificates`` are those of
-    the client, a pair of files, and of the server, one that need not be there yet. ``phases`` has the seconds
-    that making the members and forming the cluster took.
+    ``substrate`` is what they are made of, containers of the host by default. ``certificates`` are the
+    client's certificate and key, and the server's certificate, a file that need not exist yet. ``phases`` has
+    the seconds that making the members and forming the cluster took.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Cluster:
         self.phases: dict[str, float] = {"members": 0.0, "cluster": 0.0}
         # Whether its members were joined, here or before they were saved.
         self.formed = False
-        # Logs of machines that were replaced by a change of image, by member.
+        # Logs that members had before their machine was replaced by a change of image, by member.
         self.past_logs: dict[str, list[str]] = {}
         self._clients: dict[str, Api] = {}
         self._prefix = f"cp-{host.run.id[-4:]}-{host.run.number():x}-{next(_numbers)}"
@@ -87,9 +87,9 @@ class Cluster:
         return made
 
     def add_members(self, images: Iterable[Image]) -> list[Member]:
-        """Add a member for each image, whose machines are not made yet.
+        """Add a member for each image, without making its machine.
 
-        Known before they exist, so that a failure half way leaves nothing behind.
+        They are known before they exist, so that a failure half way leaves nothing behind.
         """
         added = []
         for number, image in enumerate(images, len(self.members) + 1):
@@ -108,9 +108,9 @@ class Cluster:
     def form(self, members: list[Member] | None = None) -> None:
         """Make a cluster of all members: the first is bootstrapped, the others join one by one.
 
-        The others' daemons start while it is: joining a running one is quicker than waking it.
+        The others' daemons are started meanwhile: it is quicker to join with one that runs already.
 
-        Raises LabError where the cluster does not come to be: it was to be judged, not its making.
+        Raises LabError where the cluster cannot be formed: what is judged comes after that.
         """
         began = time.monotonic()
         first, *others = joined = members or self.members
@@ -129,18 +129,18 @@ class Cluster:
             self.phases["cluster"] += time.monotonic() - began
 
     def expect_online(self, within: float) -> None:
-        """Wait for the members of a cluster that was formed before. Raises LabError: nothing was judged yet."""
+        """Wait for the members of a cluster that was formed before. Raises LabError: nothing is judged yet."""
         try:
             self.wait_online(within=within)
         except (ApiError, NotObservedError) as error:
             raise LabError(f"the cluster did not come back: {error}") from error
 
     def set_up(self, member: Member) -> None:
-        """Make ``member`` a server of its own, in no cluster yet."""
+        """Make ``member`` a standalone server, in no cluster."""
         _init(member, preseeds.render("standalone", address=f"{member.address}:{PORT}"))
 
     def bootstrap(self, member: Member) -> None:
-        """Make ``member`` a cluster of one that trusts this process's client certificate."""
+        """Make ``member`` a cluster of one that trusts the API client's certificate."""
         seed = preseeds.render("bootstrap", name=member.name, address=f"{member.address}:{PORT}")
         body = {"name": "clusterproof", "type": "client", "certificate": _body(self._certificate)}
         post = ["query", "--request", "POST", "--data", json.dumps(body), "/1.0/certificates"]
@@ -167,7 +167,7 @@ class Cluster:
         return base64.b64encode(json.dumps(token).encode()).decode()
 
     def join(self, member: Member, name: str | None = None) -> None:
-        """Let ``member`` join with a token. Raises CommandError with the product's own words."""
+        """Let ``member`` join with a token. Raises CommandError with the product's error."""
         name = name or member.name
         seed = preseeds.render(
             "join", name=name, address=f"{member.address}:{PORT}", token=self.token(name)
@@ -224,7 +224,7 @@ class Cluster:
         for entry in self.client(asked).get("cluster/members", recursion=1):
             if "database-leader" in entry.get("roles", []):
                 return self.member(entry["server_name"])
-        raise ApiError(f"no member says that it is the database's leader, asked {asked or self.members[0]}")
+        raise ApiError(f"no member is the database's leader, as {asked or self.members[0]} sees it")
 
     def statuses(self, asked: Member | None = None) -> dict[str, str]:
         """Return each member's status (``Online``, ``Offline``, ``Evacuated``...) as ``asked`` sees it."""
@@ -264,16 +264,16 @@ class Cluster:
         )
 
     def evacuate(self, member: Member, mode: str = "") -> None:
-        """Evacuate ``member``. Raises ApiError with the product's own words."""
+        """Evacuate ``member``. Raises ApiError with the product's error."""
         self._set_state(member, "evacuate", mode)
 
     def restore(self, member: Member, mode: str = "") -> None:
-        """Bring ``member`` back after it was evacuated. Raises ApiError with the product's own words."""
+        """Bring ``member`` back after it was evacuated. Raises ApiError with the product's error."""
         self._set_state(member, "restore", mode)
 
     def _set_state(self, member: Member, action: str, mode: str) -> None:
         body = {"action": action, **({"mode": mode} if mode else {})}
-        # Asked of the first member: for its first seconds in a cluster another one of LXD 5.0.2 trusts nobody.
+        # Asked of the first member: an LXD 5.0.2 that has just joined trusts no client for seconds.
         self.client().post(f"cluster/members/{member.name}/state", body, timeout=MOVE)
 
     # Changing builds
@@ -286,7 +286,7 @@ class Cluster:
         with self.transcript.step("lab", member.name, f"{member.build.name} -> {image.build.name}"):
             self.past_logs.setdefault(member.name, []).append(member.daemon.log())
             member.daemon.stop()
-            # The machine is cut off below: what the product wrote has to be on the volume by then.
+            # The member is killed below: what the product wrote has to be on the volume by then.
             member.run(["sync"], check=True)
             member.machine.reimage(image)
             member.machine.start()
@@ -296,7 +296,7 @@ class Cluster:
     # Ending
 
     def logs(self) -> dict[str, str]:
-        """Return each member's daemon log, with those of machines it had before."""
+        """Return each member's daemon log, with those from before its changes of build."""
         found = {}
         for member in self.members:
             now = member.daemon.log() if member.machine.running() else ""
@@ -304,9 +304,9 @@ class Cluster:
         return found
 
     def check_lab(self) -> None:
-        """Make sure that the lab was sound: nothing below is a statement about the product.
+        """Make sure that the lab was sound: its faults are no statement about the product.
 
-        Raises LabError where a machine stopped that nobody stopped, or the host has no room left.
+        Raises LabError where a member stopped that no scenario stopped, or the host has no room left.
         """
         self.substrate.check_room()
         for member in self.members:
@@ -324,7 +324,7 @@ class Cluster:
 
 
 def _body(pair: tuple[Path, Path]) -> str:
-    """Return a PEM certificate as the API wants it: its lines joined, without head and foot."""
+    """Return a PEM certificate as the API takes it: its lines joined, without header and footer."""
     return "".join(pair[0].read_text().strip().splitlines()[1:-1])
 
 

@@ -279,7 +279,7 @@ def test_statuses_and_leader(cluster, product):
     assert cluster.leader(cluster.members[1]) is cluster.members[2]
     for entry in product.members.values():
         entry["roles"] = []
-    with pytest.raises(ApiError, match="no member says that it is the database's leader"):
+    with pytest.raises(ApiError, match="no member is the database's leader, as <member m1"):
         cluster.leader()
 
 

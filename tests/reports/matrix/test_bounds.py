@@ -3,10 +3,10 @@
 import pytest
 
 from clusterproof.builds import Bound, Range
-from clusterproof.reports.history.history import History, record
-from clusterproof.reports.matrix.bounds import tracks
+from clusterproof.reports.history.history import History
+from clusterproof.reports.matrix.bounds import range_evidence
 from clusterproof.reports.results.verdicts import Observation
-from tests.samples import build, cell
+from tests.samples import build, cell, record
 
 VERSIONS = ("6.0", "6.0.1", "6.0.2", "6.0.3")
 BUILDS = {f"incus@{one}": build(f"incus@{one}", one, "6.0") for one in VERSIONS}
@@ -24,13 +24,13 @@ def seen(tmp_path):
         ]
         record(tmp_path / "h", cells)
         with History(tmp_path / "h") as history:
-            (track,) = tracks([range_], history.sightings("x"), BUILDS)
+            (track,) = range_evidence([range_], history.sightings("x"), BUILDS)
         return track
 
     return shown
 
 
-SICK, WELL = Observation.SYMPTOM, Observation.CONFORMS
+SYMPTOM, CONFORMS = Observation.SYMPTOM, Observation.CONFORMS
 
 
 def bounded(**bounds):
@@ -46,7 +46,8 @@ def versions(shown):
 
 
 def test_the_nearest_runs_on_both_sides_show_a_bound(seen):
-    track = seen(bounded(fixed="6.0.2"), {"6.0": SICK, "6.0.1": SICK, "6.0.2": WELL, "6.0.3": WELL})
+    observed = {"6.0": SYMPTOM, "6.0.1": SYMPTOM, "6.0.2": CONFORMS, "6.0.3": CONFORMS}
+    track = seen(bounded(fixed="6.0.2"), observed)
     assert versions(track.fixed) == ("6.0.1", "6.0.2")
     assert track.fixed.whole
     assert track.introduced is None
@@ -54,29 +55,43 @@ def test_the_nearest_runs_on_both_sides_show_a_bound(seen):
 
 
 def test_an_introduction_is_shown_the_other_way_round(seen):
-    track = seen(bounded(introduced="6.0.2"), {"6.0": WELL, "6.0.1": WELL, "6.0.2": SICK, "6.0.3": SICK})
+    observed = {"6.0": CONFORMS, "6.0.1": CONFORMS, "6.0.2": SYMPTOM, "6.0.3": SYMPTOM}
+    track = seen(bounded(introduced="6.0.2"), observed)
     assert versions(track.introduced) == ("6.0.1", "6.0.2")
 
 
 def test_what_no_run_saw_is_not_shown(seen):
-    assert versions(seen(bounded(fixed="6.0.2"), {"6.0.3": WELL}).fixed) == (None, "6.0.3")
+    assert versions(seen(bounded(fixed="6.0.2"), {"6.0.3": CONFORMS}).fixed) == (None, "6.0.3")
 
 
 def test_what_contradicts_a_bound_does_not_show_it(seen):
-    track = seen(bounded(fixed="6.0.2"), {"6.0.1": WELL, "6.0.2": SICK})
+    track = seen(bounded(fixed="6.0.2"), {"6.0.1": CONFORMS, "6.0.2": SYMPTOM})
     assert versions(track.fixed) == (None, None)
     assert not track.fixed.whole
 
 
 def test_only_reproductions_show_a_bound(seen):
-    track = seen(bounded(fixed="6.0.2"), {"6.0.1": SICK, "6.0.2": WELL}, role="injection")
+    track = seen(bounded(fixed="6.0.2"), {"6.0.1": SYMPTOM, "6.0.2": CONFORMS}, role="injection")
     assert versions(track.fixed) == (None, None)
     assert track.builds == ()
 
 
 def test_other_tracks_and_products_show_nothing(tmp_path):
-    record(tmp_path / "h", [cell(**AFFECTED, build=build("lxd@6.0", "6.0", "6.0"), observation=SICK)])
+    record(tmp_path / "h", [cell(**AFFECTED, build=build("lxd@6.0", "6.0", "6.0"), observation=SYMPTOM)])
     with History(tmp_path / "h") as history:
         sightings = history.sightings("x")
-    (track,) = tracks([bounded(fixed="6.0.2")], sightings, {"lxd@6.0": build("lxd@6.0", "6.0", "6.0")})
+    (track,) = range_evidence([bounded(fixed="6.0.2")], sightings, {"lxd@6.0": build("lxd@6.0", "6.0", "6.0")})
     assert track.builds == ()
+
+
+def test_a_range_of_all_tracks_has_the_builds_whose_track_has_no_range(tmp_path):
+    older, newer = BUILDS["incus@6.0"], build("incus@7.0", "7.0", "7.0")
+    free = AFFECTED | {"expectation": "not-affected", "observation": CONFORMS}
+    record(tmp_path / "h", [cell(**free | {"build": one}) for one in (older, newer)])
+    ranges = [Range(product="incus", affected=False, proof="code"), bounded(fixed="6.0")]
+    with History(tmp_path / "h") as history:
+        whole, track = range_evidence(
+            ranges, history.sightings("x"), {"incus@6.0": older, "incus@7.0": newer}
+        )
+    assert [one.build for one in whole.builds] == [newer]
+    assert [one.build for one in track.builds] == [older]
