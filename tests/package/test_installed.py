@@ -11,12 +11,13 @@ import pytest
 
 from tests.package.conftest import ROOT
 
-NODE_ID = re.compile(r"^(?:\S*/)?suites/(\S+::.+)$", re.MULTILINE)
+# From the area's folder on: what stands before it depends on pytest's rootdir.
+NODE_ID = re.compile(r"([^/\s]+/[^/\s]+\.py::.+)$", re.MULTILINE)
 COLLECTION = ("--collect-only", "-q", "-n", "0")
 
 
 def cells(output: str) -> list[str]:
-    """Return the cells of a collection, by their node ids below ``suites``."""
+    """Return the cells of a collection, as ``area/module.py::scenario[case]``."""
     return sorted(NODE_ID.findall(output))
 
 

@@ -1,0 +1,1 @@
+"""Scenarios by area of the product, each with its ledger entry beside it."""

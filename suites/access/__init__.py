@@ -1,0 +1,1 @@
+"""What restricted clients may do, and what they may not."""

@@ -1,0 +1,1 @@
+"""Configuration of members and clusters: addresses, names, limits."""

@@ -1,0 +1,1 @@
+"""Evacuating and restoring members."""

@@ -1,0 +1,1 @@
+"""Instances: where they are placed, and what is kept of them."""

@@ -1,0 +1,1 @@
+"""Joining, and what a failed join leaves behind."""
