@@ -1,9 +1,11 @@
 """Sample data that the tests of reports/ share: five builds, a small ledger and a run of it."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from clusterproof.builds import Build, Expectation
+from clusterproof.reports.history.history import History
 from clusterproof.reports.results.ledger import Issue, load_ledger
 from clusterproof.reports.results.results import Cell, Phases, append
 from clusterproof.reports.results.verdicts import Observation, expect, judge
@@ -159,6 +161,7 @@ def cell(**changes) -> Cell:
         "phases": Phases(members=1.5, cluster=3.75, scenario=8.5, teardown=0.5),
         "evidence": None,
         "started": START,
+        "suite": "4f1e0c9a7b3d2865",
     } | changes
     values.setdefault("verdict", judge(values["expectation"], values["observation"]))
     return Cell(**values)
@@ -221,6 +224,12 @@ def sample_run(ledger: dict[str, Issue], run="20260302-2104", start=START) -> li
                 )
             )
     return cells
+
+
+def record(path: Path, cells: Iterable[Cell]) -> None:
+    """Add ``cells`` to the history in ``path``, which is made where there is none."""
+    with History(path) as history:
+        history.record(cells)
 
 
 def write_run(folder: Path, cells: list[Cell]) -> Path:

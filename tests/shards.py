@@ -4,7 +4,7 @@ from clusterproof.builds import Expectation
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import make_plan
 from clusterproof.reports.plan.priority import Candidate
-from clusterproof.reports.results.results import PLAN, Cell
+from clusterproof.reports.results.results import PLANNED, Cell
 from tests.samples import write_run
 
 
@@ -35,7 +35,7 @@ def write_shards(folder, cells, count, **changes):
             results=0,
         )
         plans.write(path, plan)
-        (path / PLAN).write_text("".join(f"{one}\n" for one in names[index - 1]))
+        (path / PLANNED).write_text("".join(f"{one}\n" for one in names[index - 1]))
         for cell in mine:
             if cell.evidence:
                 (path / cell.evidence).mkdir(parents=True)

@@ -10,24 +10,25 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from clusterproof.builds import parse_version
-from clusterproof.reports.matrix.matrix import NAMES, Column, Matrix, Meeting, Row
+from clusterproof.reports.matrix.matrix import NAMES, Column, IssueOnBuild, IssueRow, Matrix
+from clusterproof.reports.results.answers import in_words
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Verdict
 
 
-class Change(StrEnum):
+class IssueChange(StrEnum):
     """What becomes of an issue from one build to another; the order is that in which it matters."""
 
-    BROKEN = "broken"
-    FAILS = "fails"
-    APPEARS = "there"
-    FIXED = "fixed"
-    WORKS = "works again"
-    STILL = "still there"
-    STILL_FAILS = "still fails"
-    UNSEEN = "not seen"
-    ABSENT = "not there"
-    FINE = "still fine"
+    BROKEN = "new here"
+    FAILS = "fails here"
+    APPEARS = "has the bug"
+    FIXED = "gone here"
+    WORKS = "works here"
+    STILL = "in both"
+    STILL_FAILS = "fails in both"
+    UNSEEN = "not known"
+    ABSENT = "free of it"
+    FINE = "in neither"
 
     @property
     def meaning(self) -> str:
@@ -37,63 +38,63 @@ class Change(StrEnum):
     @property
     def differs(self) -> bool:
         """Whether the builds are known to behave differently."""
-        return self in (Change.BROKEN, Change.FAILS, Change.FIXED, Change.WORKS)
+        return self in (IssueChange.BROKEN, IssueChange.FAILS, IssueChange.FIXED, IssueChange.WORKS)
 
 
 _MEANINGS = {
-    Change.BROKEN: "The symptom shows on the second build and not on the first.",
-    Change.FAILS: "The second build misbehaves, not in the documented way; of the first that was not seen.",
-    Change.APPEARS: "The symptom shows on the second build; the first was not judged.",
-    Change.FIXED: "The symptom shows on the first build and not on the second.",
-    Change.WORKS: "Only the first build misbehaves, not in the documented way.",
-    Change.STILL: "The symptom shows on both builds.",
-    Change.STILL_FAILS: "Both builds misbehave, not in the documented way.",
-    Change.UNSEEN: "The second build was not judged.",
-    Change.ABSENT: "The second build behaves correctly; the first was not judged.",
-    Change.FINE: "Both builds behave correctly.",
+    IssueChange.BROKEN: "The symptom shows on the second build and not on the first.",
+    IssueChange.FAILS: "The second build misbehaves, not in the documented way; the first was not seen to.",
+    IssueChange.APPEARS: "The symptom shows on the second build; the first was not judged.",
+    IssueChange.FIXED: "The symptom shows on the first build and not on the second.",
+    IssueChange.WORKS: "Only the first build misbehaves, not in the documented way.",
+    IssueChange.STILL: "The symptom shows on both builds.",
+    IssueChange.STILL_FAILS: "Both builds misbehave, not in the documented way.",
+    IssueChange.UNSEEN: "The second build was not judged.",
+    IssueChange.ABSENT: "The second build behaves correctly; the first was not judged.",
+    IssueChange.FINE: "Both builds behave correctly.",
 }
 
 
 class _State(Enum):
     """What a verdict says of a build, whatever was expected."""
 
-    SICK = auto()
+    AFFECTED = auto()
     FAILING = auto()
-    WELL = auto()
+    UNAFFECTED = auto()
     UNJUDGED = auto()
 
 
 _STATES = {
-    Verdict.REPRODUCED: _State.SICK,
-    Verdict.REGRESSED: _State.SICK,
-    Verdict.DISCOVERED: _State.SICK,
+    Verdict.REPRODUCED: _State.AFFECTED,
+    Verdict.REGRESSED: _State.AFFECTED,
+    Verdict.DISCOVERED: _State.AFFECTED,
     Verdict.FAILED: _State.FAILING,
-    Verdict.CONFORMS: _State.WELL,
-    Verdict.CLEAR: _State.WELL,
-    Verdict.SILENTLY_FIXED: _State.WELL,
+    Verdict.CONFORMS: _State.UNAFFECTED,
+    Verdict.CLEAR: _State.UNAFFECTED,
+    Verdict.SILENTLY_FIXED: _State.UNAFFECTED,
 }
 
 # By what the second build showed, then the first.
 _CHANGES = {
-    _State.SICK: {
-        _State.SICK: Change.STILL,
-        _State.FAILING: Change.BROKEN,
-        _State.WELL: Change.BROKEN,
-        _State.UNJUDGED: Change.APPEARS,
+    _State.AFFECTED: {
+        _State.AFFECTED: IssueChange.STILL,
+        _State.FAILING: IssueChange.BROKEN,
+        _State.UNAFFECTED: IssueChange.BROKEN,
+        _State.UNJUDGED: IssueChange.APPEARS,
     },
     _State.FAILING: {
-        _State.SICK: Change.FAILS,
-        _State.FAILING: Change.STILL_FAILS,
-        _State.WELL: Change.FAILS,
-        _State.UNJUDGED: Change.FAILS,
+        _State.AFFECTED: IssueChange.FAILS,
+        _State.FAILING: IssueChange.STILL_FAILS,
+        _State.UNAFFECTED: IssueChange.FAILS,
+        _State.UNJUDGED: IssueChange.FAILS,
     },
-    _State.WELL: {
-        _State.SICK: Change.FIXED,
-        _State.FAILING: Change.WORKS,
-        _State.WELL: Change.FINE,
-        _State.UNJUDGED: Change.ABSENT,
+    _State.UNAFFECTED: {
+        _State.AFFECTED: IssueChange.FIXED,
+        _State.FAILING: IssueChange.WORKS,
+        _State.UNAFFECTED: IssueChange.FINE,
+        _State.UNJUDGED: IssueChange.ABSENT,
     },
-    _State.UNJUDGED: dict.fromkeys(_State, Change.UNSEEN),
+    _State.UNJUDGED: dict.fromkeys(_State, IssueChange.UNSEEN),
 }
 
 
@@ -102,7 +103,7 @@ class UnknownBuildError(ValueError):
 
 
 class Side(BaseModel):
-    """What one of the builds showed; ``verdict`` is None where it never met the issue."""
+    """What one of the builds showed; ``verdict`` is None where it has no result of the issue."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,13 +121,13 @@ class Difference(BaseModel):
     title: str
     area: str
     page: str
-    change: Change
+    change: IssueChange
     before: Side
     after: Side
 
 
 class Comparison(BaseModel):
-    """Two builds and every issue that either of them met, what matters most first.
+    """Two builds and every issue that either of them has results of, what matters most first.
 
     The shape of ``clusterproof diff --json``. ``summary`` counts the changes.
     """
@@ -135,21 +136,21 @@ class Comparison(BaseModel):
 
     before: Column
     after: Column
-    summary: dict[Change, int]
+    summary: dict[IssueChange, int]
     issues: tuple[Difference, ...]
 
-    def having(self, *changes: Change) -> list[Difference]:
+    def having(self, *changes: IssueChange) -> list[Difference]:
         """Return the issues of which one of ``changes`` is true."""
         return [one for one in self.issues if one.change in changes]
 
 
-class _Met(NamedTuple):
-    row: Row
-    before: Meeting | None
-    after: Meeting | None
+class _Compared(NamedTuple):
+    row: IssueRow
+    before: IssueOnBuild | None
+    after: IssueOnBuild | None
 
 
-def change(before: Verdict | None, after: Verdict | None) -> Change:
+def change(before: Verdict | None, after: Verdict | None) -> IssueChange:
     """Return what it means that an issue has the verdict ``before`` on one build, ``after`` on the next.
 
     What the lab could not judge counts for nothing, on either side.
@@ -163,8 +164,8 @@ def compare(matrix: Matrix, before: Column, after: Column) -> Comparison:
     An issue that concerns neither of them is left out.
     """
     idle = (None, Verdict.NOT_APPLICABLE)
-    met = [
-        _Met(row, matrix.cells[row.id].get(before.id), matrix.cells[row.id].get(after.id))
+    compared = [
+        _Compared(row, matrix.cells[row.id].get(before.id), matrix.cells[row.id].get(after.id))
         for row in matrix.rows
     ]
     found = [
@@ -177,16 +178,16 @@ def compare(matrix: Matrix, before: Column, after: Column) -> Comparison:
             before=_side(one.before),
             after=_side(one.after),
         )
-        for one in met
+        for one in compared
         if _verdict(one.before) not in idle or _verdict(one.after) not in idle
     ]
-    order = tuple(Change)
+    order = tuple(IssueChange)
     found.sort(key=lambda one: (order.index(one.change), one.area, one.issue))
     counts = [one.change for one in found]
     return Comparison(
         before=before,
         after=after,
-        summary={kind: counts.count(kind) for kind in Change if kind in counts},
+        summary={kind: counts.count(kind) for kind in IssueChange if kind in counts},
         issues=tuple(found),
     )
 
@@ -226,24 +227,24 @@ def predecessor(matrix: Matrix, column: Column) -> Column | None:
 def lines(comparison: Comparison) -> list[str]:
     """Return ``comparison`` as text for a terminal, the summary last."""
     before, after = comparison.before, comparison.after
-    told = [
+    text = [
         f"{_named(before)} ({before.build.version}, track {one_line(before.build.track)})"
         f" -> {_named(after)} ({after.build.version}, track {one_line(after.build.track)})"
     ]
     widest = max((len(one_line(one.issue)) for one in comparison.issues), default=0)
     wordiest = max((len(one.change) for one in comparison.issues), default=0)
-    told += [
+    text += [
         f"{one.change:{wordiest}}  {one_line(one.issue):{widest}}  "
         f"{_word(one.before)} -> {_word(one.after)}  {one_line(one.title)}"
         for one in comparison.issues
     ]
     counts = [f"{count} {kind}" for kind, count in comparison.summary.items()]
-    told.append(", ".join(counts) if counts else "no issue met either of them")
-    return [line.rstrip() for line in told]
+    text.append(", ".join(counts) if counts else "neither of them has results of an issue that concerns it")
+    return [line.rstrip() for line in text]
 
 
-def table(verdicts: Sequence[Verdict | None]) -> dict[str, dict[str, Change]]:
-    """Return ``change`` for every pair of ``verdicts``, by their words; None is the empty word."""
+def table(verdicts: Sequence[Verdict | None]) -> dict[str, dict[str, IssueChange]]:
+    """Return ``change`` for every pair of ``verdicts``, by their names; None is the empty text."""
     return {
         before or "": {after or "": change(before, after) for after in verdicts} for before in verdicts
     }
@@ -253,14 +254,14 @@ def _state(verdict: Verdict | None) -> _State:
     return _STATES.get(verdict, _State.UNJUDGED) if verdict else _State.UNJUDGED
 
 
-def _verdict(meeting: Meeting | None) -> Verdict | None:
-    return meeting.verdict if meeting else None
+def _verdict(on_build: IssueOnBuild | None) -> Verdict | None:
+    return on_build.verdict if on_build else None
 
 
-def _side(meeting: Meeting | None) -> Side:
-    if meeting is None:
+def _side(on_build: IssueOnBuild | None) -> Side:
+    if on_build is None:
         return Side(verdict=None, runs=None, page=None)
-    return Side(verdict=meeting.verdict, runs=meeting.runs, page=meeting.scenarios[0].page)
+    return Side(verdict=on_build.verdict, runs=on_build.runs, page=on_build.scenarios[0].page)
 
 
 def _named(column: Column) -> str:
@@ -269,4 +270,4 @@ def _named(column: Column) -> str:
 
 
 def _word(side: Side) -> str:
-    return f"{side.verdict.sign} {side.verdict}" if side.verdict else "no run"
+    return f"{side.verdict.sign} {in_words(side.verdict)}" if side.verdict else "no run"

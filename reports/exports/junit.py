@@ -1,11 +1,12 @@
-"""What the gate says as JUnit's XML, which every CI server shows: its verdicts, not pytest's outcomes."""
+"""The gate's result as JUnit XML, which every CI server shows: its verdicts, not pytest's outcomes."""
 
 from __future__ import annotations
 
 import re
 from xml.etree import ElementTree as ET
 
-from clusterproof.reports.decide.gate import Finding, GateResult, Weight
+from clusterproof.reports.decide.gate import GateResult, Objection, Weight
+from clusterproof.reports.results.answers import in_words
 from clusterproof.reports.results.kept_evidence import parameter
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import plain
@@ -21,7 +22,7 @@ def junit(result: GateResult) -> str:
     What fails the gate is a failure, what blocks it an error; what is explained or tolerated, and
     what did not run, is skipped; a bug that was reproduced where it is known to be passes.
     """
-    findings = {id(one.cell): one for one in result.findings}
+    objections = {id(one.cell): one for one in result.objections}
     suite = ET.Element("testsuite", name=f"gate ({result.policy})")
     for cell in result.cells:
         case = ET.SubElement(
@@ -31,9 +32,9 @@ def junit(result: GateResult) -> str:
             name=_clean(f"{cell.scenario.rpartition('::')[2]}[{parameter(cell)}]"),
             time=f"{cell.seconds:.3f}",
         )
-        finding = findings.get(id(cell))
-        if finding:
-            _tell(case, finding)
+        objection = objections.get(id(cell))
+        if objection:
+            _add(case, objection)
         elif cell.observation is Observation.NOT_RUN:
             ET.SubElement(case, "skipped", message=_clean(cell.reason or cell.verdict))
     for problem in result.missing:
@@ -50,14 +51,15 @@ def junit(result: GateResult) -> str:
     return ET.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def _tell(case: ET.Element, finding: Finding) -> None:
-    message = f"{finding.cell.verdict}: {finding.reason}" + (f" ({finding.why})" if finding.why else "")
-    if not finding.weight.stops:
-        ET.SubElement(case, "skipped", message=_clean(f"{finding.weight}: {message}"))
+def _add(case: ET.Element, objection: Objection) -> None:
+    words = in_words(objection.cell.verdict, objection.cell.role)
+    message = f"{words}: {objection.reason}" + (f" ({objection.why})" if objection.why else "")
+    if not objection.weight.stops:
+        ET.SubElement(case, "skipped", message=_clean(f"{objection.weight}: {message}"))
         return
-    tag = "failure" if finding.weight is Weight.FAILS else "error"
-    told = ET.SubElement(case, tag, type=finding.cell.verdict.value, message=_clean(message))
-    told.text = _clean(_in_full(finding.cell))
+    tag = "failure" if objection.weight is Weight.FAILS else "error"
+    element = ET.SubElement(case, tag, type=objection.cell.verdict.value, message=_clean(message))
+    element.text = _clean(_in_full(objection.cell))
 
 
 def _in_full(cell: Cell) -> str:

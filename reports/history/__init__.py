@@ -1,1 +1,1 @@
-"""The results of all runs, and how steady they are."""
+"""The results of all runs, and how stable they are."""

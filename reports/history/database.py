@@ -36,7 +36,7 @@ CREATE TABLE results (
     run TEXT NOT NULL,
     observation TEXT NOT NULL,
     verdict TEXT NOT NULL,
-    suite TEXT,
+    suite TEXT NOT NULL,
     seconds REAL NOT NULL,
     line TEXT NOT NULL,
     UNIQUE (cell, started, run)
@@ -69,7 +69,7 @@ class HistoryError(RuntimeError):
 
 
 class Database:
-    """The SQLite file ``path``, which is made where there is none, and brought up to date.
+    """The SQLite file ``path``, which is made where there is none.
 
     Every method raises HistoryError where the file cannot be used.
     """
@@ -87,40 +87,37 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.connection.close()
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Add the results ``cells``, all or none; those already there stay once.
 
-        Those of clusters that were struck on purpose are left out: they say nothing of a build.
+        Results of fault-injected clusters are left out: they say nothing of a build.
         """
         with self.explained(), self._transaction():
-            self._add(cells)
-
-    def _add(self, cells: Iterable[Cell]) -> None:
-        known = dict(self.cells())
-        for cell in cells:
-            if cell.fault:
-                continue
-            key = cell.key
-            number = known.get(key)
-            if number is None:
-                made = self.connection.execute(_CELL, key)
-                known[key] = number = made.lastrowid or 0
-            self.connection.execute(
-                _RECORD,
-                (
-                    number,
-                    instant(cell.started),
-                    cell.run,
-                    cell.observation,
-                    cell.verdict,
-                    cell.suite,
-                    cell.seconds,
-                    cell.line(),
-                ),
-            )
+            known = dict(self.cells())
+            for cell in cells:
+                if cell.fault:
+                    continue
+                key = cell.key
+                number = known.get(key)
+                if number is None:
+                    made = self.connection.execute(_CELL, key)
+                    known[key] = number = made.lastrowid or 0
+                self.connection.execute(
+                    _RECORD,
+                    (
+                        number,
+                        instant(cell.started),
+                        cell.run,
+                        cell.observation,
+                        cell.verdict,
+                        cell.suite,
+                        cell.seconds,
+                        cell.line(),
+                    ),
+                )
 
     def number(self, key: Key) -> int | None:
         """Return the number of the cell, None where it has no result."""
@@ -137,7 +134,7 @@ class Database:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Say of what goes wrong inside which file it was, and what can be done."""
+        """Turn what goes wrong inside into a HistoryError that names the file and the way out."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -159,8 +156,6 @@ class Database:
                     f'history "{self.path}" is the database of another program; '
                     "name another file for the history"
                 )
-            elif version == 1:
-                self._renew()
             elif version != SCHEMA:
                 raise HistoryError(
                     f'history "{self.path}" has schema {version}, this clusterproof knows {SCHEMA}; '
@@ -174,14 +169,6 @@ class Database:
         for statement in _CREATE.split(";"):  # executescript would end the transaction
             self.connection.execute(statement)
         self.connection.execute(f"PRAGMA user_version = {SCHEMA}")
-
-    def _renew(self) -> None:
-        """Bring a file of schema 1 up to date, which had the same lines in one table."""
-        self.connection.execute("ALTER TABLE results RENAME TO before")
-        self._create()
-        lines = self.connection.execute("SELECT line FROM before")
-        self._add(Cell.model_validate_json(line) for (line,) in lines)
-        self.connection.execute("DROP TABLE before")
 
     def _pragma(self, name: str) -> int:
         return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])

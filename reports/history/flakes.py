@@ -1,4 +1,4 @@
-"""How unsteady a cell is: repeats of the same build with the same suite that did not show the same."""
+"""How flaky a cell is: repeats on one build with one suite that differ in what they show."""
 
 from __future__ import annotations
 
@@ -38,13 +38,8 @@ class Flakes:
         return Flakes(self.differing + other.differing, self.repeats + other.repeats)
 
     @property
-    def rate(self) -> float | None:
-        """The share that differs, 0 to 1; None where nothing was repeated."""
-        return self.differing / self.repeats if self.repeats else None
-
-    @property
     def interval(self) -> tuple[float, float]:
-        """Between which shares the true one lies with 95 % confidence; 0 to 1 where nothing is known."""
+        """The 95 % confidence interval of the share that differs, each end 0 to 1; (0, 1) without repeats."""
         return wilson(self.differing, self.repeats)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The history of all runs: what a cell showed before, how steadily, and what is proven."""
+"""The history of all runs: what a cell showed before, how stable it is, and what is proven."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from clusterproof.reports.history.flakes import Flakes
 from clusterproof.reports.results.results import Cell, Key
 from clusterproof.reports.results.verdicts import Observation, Verdict
 
-__all__ = ["History", "HistoryError", "Past", "Proof", "Record", "RunSummary", "Sighting", "record"]
-
+__all__ = ["CellHistory", "History", "HistoryError", "PastResult", "Proof", "RunSummary", "Sighting", "prove"]
 
 _JUDGED = frozenset(one.value for one in Observation if one.judged)
 _SEEN_ARE = (Observation.SYMPTOM, Observation.CONFORMS)
@@ -29,7 +28,7 @@ FROM results AS several WHERE cell = ? AND observation IN (?, ?) GROUP BY observ
 """
 
 
-class Past(NamedTuple):
+class PastResult(NamedTuple):
     """What one cell showed once."""
 
     run: str
@@ -42,18 +41,18 @@ class Past(NamedTuple):
     verdict: Verdict
 
 
-class Record(NamedTuple):
+class CellHistory(NamedTuple):
     """What is known of one cell.
 
     ``newest`` is its newest result, which took ``seconds``; ``runs`` and ``results`` count those it
     has in all. ``flips`` is how often its observation changed from one time to the next, ``changed``
     when it did so last; times when the product was not seen are passed over. ``previous`` is the
     verdict that ``previous_run`` ended with, the run before the newest one. The build is part of what
-    a cell is, so a flip is never a new version: the product or the scenario is unsteady, or has
-    been changed; ``flakes`` counts only results of the same suite.
+    a cell is, so a flip is never a new version: the product or the scenario is flaky, or has been
+    changed; ``flakes`` counts only results of the same suite.
     """
 
-    newest: Past
+    newest: PastResult
     seconds: float
     runs: int
     results: int
@@ -65,7 +64,7 @@ class Record(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """How often a scenario saw one thing on one build, and when and where it saw it last."""
+    """How often a scenario observed one thing on one build, and when and where it did so last."""
 
     issue: str
     scenario: str
@@ -79,9 +78,9 @@ class Sighting(NamedTuple):
     started: datetime
 
     @property
-    def past(self) -> Past:
+    def past(self) -> PastResult:
         """The newest time."""
-        return Past(
+        return PastResult(
             self.run, self.scenario, self.role, self.product, self.version,
             self.started, self.observation, self.verdict,
         )  # fmt: skip
@@ -109,12 +108,12 @@ class RunSummary(NamedTuple):
 class Proof(NamedTuple):
     """The two sides of an issue's proof, each the newest run that showed it, or None."""
 
-    symptom: Past | None
-    conforms: Past | None
+    symptom: PastResult | None
+    conforms: PastResult | None
 
     @property
     def proven(self) -> bool:
-        """Whether the scenario was seen to tell sick from well."""
+        """Whether the scenario was seen to distinguish affected from unaffected builds."""
         return self.symptom is not None and self.conforms is not None
 
 
@@ -138,7 +137,7 @@ class History:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def record(self, cells: Iterable[Cell]) -> None:
@@ -157,26 +156,26 @@ class History:
             ).fetchone()
         return Verdict(row[0]) if row else None
 
-    def recorded(self, key: Key) -> Record | None:
+    def recorded(self, key: Key) -> CellHistory | None:
         """Return what is known of the cell, if anything."""
         with self._database.explained():
             number = self._database.number(key)
-            return None if number is None else self._record(key, number)
+            return None if number is None else self._cell_history(key, number)
 
     # All cells
 
-    def records(self, issue: str | None = None) -> dict[Key, Record]:
+    def records(self, issue: str | None = None) -> dict[Key, CellHistory]:
         """Return what is known of every cell, or of every one of ``issue``."""
         with self._database.explained():
-            return {key: self._record(key, number) for key, number in self._database.cells(issue)}
+            return {key: self._cell_history(key, number) for key, number in self._database.cells(issue)}
 
-    def _record(self, key: Key, number: int) -> Record:
+    def _cell_history(self, key: Key, number: int) -> CellHistory:
         rows = self._db.execute(
             "SELECT started, run, observation, verdict, suite, seconds FROM results WHERE cell = ? "
             "ORDER BY started, run",
             (number,),
         )
-        return _summary(key, [_Row._make(row) for row in rows])
+        return _summary(key, [_Result._make(row) for row in rows])
 
     def current(self) -> list[Cell]:
         """Return of every cell the results of its newest run, in the order they began."""
@@ -188,7 +187,7 @@ class History:
             )
             return [Cell.model_validate_json(line) for (line,) in rows]
 
-    def trail(self, issue: str, last: int) -> dict[Key, list[Past]]:
+    def trail(self, issue: str, last: int) -> dict[Key, list[PastResult]]:
         """Return the newest ``last`` results of every cell of ``issue``, the newest at the end."""
         with self._database.explained():
             return {
@@ -223,7 +222,7 @@ class History:
         found = []
         for run, parts in groupby(rows, key=itemgetter(0)):
             of_run = list(parts)
-            counts = {said: count for _, said, count, *_ in of_run}
+            counts = {verdict: count for _, verdict, count, *_ in of_run}
             found.append(
                 RunSummary(
                     run,
@@ -243,16 +242,16 @@ class History:
     # Proof
 
     def sightings(self, issue: str | None = None) -> list[Sighting]:
-        """Return what was seen of the product, for ``issue`` or for all, the newest at the end."""
+        """Return what was observed of the product, for ``issue`` or for all, the newest at the end."""
         found: dict[tuple[str, ...], Sighting] = {}
         with self._database.explained():
             for key, number in self._database.cells(issue):
                 one = (key.issue, key.scenario, key.role, key.product, key.version)
                 for seen, count, newest in self._db.execute(_SEEN, (number, *_SEEN_ARE)).fetchall():
-                    at, run, said = self._db.execute(
+                    at, run, verdict = self._db.execute(
                         "SELECT started, run, verdict FROM results WHERE id = ?", (newest,)
                     ).fetchone()
-                    sighting = Sighting(*one, Observation(seen), Verdict(said), count, run, moment(at))
+                    sighting = Sighting(*one, Observation(seen), Verdict(verdict), count, run, moment(at))
                     # Cells that differ in their substrate or the build they came from are one here.
                     if other := found.get((*one, seen)):
                         newer = max(sighting, other, key=_time)
@@ -270,62 +269,45 @@ class History:
         """
         return prove(self.sightings(issue))
 
-    def proofs(self) -> dict[str, Proof]:
-        """Return ``proof`` of every issue of which the product was seen."""
-        by_issue: dict[str, list[Sighting]] = {}
-        for one in self.sightings():
-            by_issue.setdefault(one.issue, []).append(one)
-        return {issue: prove(seen) for issue, seen in by_issue.items()}
-
-
-def record(path: Path, cells: Iterable[Cell]) -> None:
-    """Add ``cells`` to the history in ``path``; recording them again changes nothing.
-
-    Raises HistoryError where the file cannot be used.
-    """
-    with History(path) as history:
-        history.record(cells)
-
 
 def prove(sightings: Iterable[Sighting]) -> Proof:
     """Return what ``sightings`` of one issue, the newest at the end, prove of it; see History.proof."""
     newest_first = list(sightings)[::-1]
     # A symptom in spite of the workaround says that the workaround fails, not that the scenario
-    # can tell; so it counts for neither side.
+    # distinguishes builds; so it counts for neither side.
     showing = [one.past for one in newest_first if one.observation is Observation.SYMPTOM]
-    sick = [one for role in ("reproduction", "injection") for one in showing if one.role == role]
-    well = [one.past for one in newest_first if one.observation is Observation.CONFORMS]
-    for symptom in sick:
-        for conforms in well:
+    affected = [one for role in ("reproduction", "injection") for one in showing if one.role == role]
+    unaffected = [one.past for one in newest_first if one.observation is Observation.CONFORMS]
+    for symptom in affected:
+        for conforms in unaffected:
             if _opposite(symptom, conforms):
                 return Proof(symptom, conforms)
-    if sick:
-        return Proof(sick[0], None)
-    return Proof(None, well[0] if well else None)
+    if affected:
+        return Proof(affected[0], None)
+    return Proof(None, unaffected[0] if unaffected else None)
 
 
-class _Row(NamedTuple):
+class _Result(NamedTuple):
     """A result as summaries read it; words stay words, as there may be a million."""
 
     started: int
     run: str
     observation: str
     verdict: str
-    suite: str | None
+    suite: str
     seconds: float
 
 
-def _summary(key: Key, rows: Sequence[_Row]) -> Record:
+def _summary(key: Key, rows: Sequence[_Result]) -> CellHistory:
     newest = rows[-1]
     before = next((row for row in reversed(rows) if row.run != newest.run), None)
     judged = [row for row in rows if row.observation in _JUDGED]
     changes = [row for last, row in pairwise(judged) if row.observation != last.observation]
     groups: dict[str, dict[str, int]] = {}
     for row in judged:
-        # Of an old result the suite is not known; but that of one run is one.
-        group = groups.setdefault(row.suite or f"of run {row.run}", {})
+        group = groups.setdefault(row.suite, {})
         group[row.observation] = group.get(row.observation, 0) + 1
-    return Record(
+    return CellHistory(
         newest=_past(key, newest.run, newest.started, newest.observation, newest.verdict),
         seconds=newest.seconds,
         runs=len({row.run for row in rows}),
@@ -338,10 +320,10 @@ def _summary(key: Key, rows: Sequence[_Row]) -> Record:
     )
 
 
-def _past(key: Key, run: str, started: int, seen: str, said: str) -> Past:
-    return Past(
+def _past(key: Key, run: str, started: int, observation: str, verdict: str) -> PastResult:
+    return PastResult(
         run, key.scenario, key.role, key.product, key.version,
-        moment(started), Observation(seen), Verdict(said),
+        moment(started), Observation(observation), Verdict(verdict),
     )  # fmt: skip
 
 
@@ -349,9 +331,9 @@ def _time(one: Sighting) -> tuple[datetime, str]:
     return one.started, one.run
 
 
-def _opposite(symptom: Past, conforms: Past) -> bool:
+def _opposite(symptom: PastResult, conforms: PastResult) -> bool:
     if "injection" in (symptom.role, conforms.role):
-        # Where the symptom was brought about and nothing was reported, the scenario could not tell.
+        # An injection that conforms failed to recognise the symptom that it had brought about.
         return conforms.role != "injection"
     if conforms.role != "reproduction":
         return True

@@ -1,4 +1,4 @@
-"""Whether cells give the same verdict time after time: what "ten runs in a row" means, from the results."""
+"""Whether cells give the same verdict in run after run."""
 
 from __future__ import annotations
 
@@ -12,86 +12,87 @@ from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Verdict
 
 TIMES = 10
-# Of cells that nobody ran there is no other verdict to be had.
+# Verdicts of cells that did not run.
 _IDLE = (Verdict.NOT_APPLICABLE, Verdict.UNTESTABLE)
 
 
-class Row(NamedTuple):
+class CellStability(NamedTuple):
     """One cell: all its results, and how many of the newest in a row gave one verdict."""
 
     results: Repeats
     in_a_row: int
 
     @classmethod
-    def of(cls, results: Repeats) -> Row:
-        """Return the row of a cell with these results."""
+    def of(cls, results: Repeats) -> CellStability:
+        """Return the stability of a cell with these results."""
         verdict = results.newest.verdict
         same = takewhile(lambda cell: cell.verdict is verdict, reversed(results.results))
         return cls(results, sum(1 for _ in same))
 
-    def is_steady(self, times: int) -> bool:
+    def is_stable(self, times: int) -> bool:
         """Whether the last ``times`` results gave one verdict, and a cell that was blocked gave none."""
         return self.in_a_row >= times and self.results.newest.verdict is not Verdict.BLOCKED
 
     def word(self, times: int) -> str:
-        """Say in a word or two whether it is steady, and why not."""
-        if self.is_steady(times):
-            return "steady"
+        """Return ``stable``, ``too few runs`` or ``unstable``."""
+        if self.is_stable(times):
+            return "stable"
         few = (
             self.in_a_row == len(self.results.results)
             and self.results.newest.verdict is not Verdict.BLOCKED
         )
-        return "too few runs" if few else "not steady"
+        return "too few runs" if few else "unstable"
 
     def __str__(self) -> str:
         """The cell with its verdicts, on one line; the newest ones first, how often each in a row."""
         newest = self.results.newest
         series = groupby(cell.verdict for cell in reversed(self.results.results))
-        said = ", before ".join(f"{sum(1 for _ in same)} {verdict}" for verdict, same in series)
+        verdicts = ", before ".join(f"{sum(1 for _ in same)} {verdict}" for verdict, same in series)
         build = newest.build.name
         if newest.peer:
             build += f" with {newest.peer.name}"
         scenario = newest.scenario.rpartition("::")[2]
-        return one_line(f"{newest.issue}: {scenario} on {build} ({newest.substrate}): {said}")
+        return one_line(f"{newest.issue}: {scenario} on {build} ({newest.substrate}): {verdicts}")
 
 
-class Steadiness(NamedTuple):
+class Stability(NamedTuple):
     """The cells that ran; ``idle`` counts those that never did."""
 
-    rows: list[Row]
+    cells: list[CellStability]
     idle: int
     times: int
 
     @property
-    def steady(self) -> bool:
+    def stable(self) -> bool:
         """Whether there are cells, and each gave one verdict in its last ``times`` runs."""
-        return bool(self.rows) and all(row.is_steady(self.times) for row in self.rows)
+        return bool(self.cells) and all(one.is_stable(self.times) for one in self.cells)
 
     def lines(self, *, every: bool = False) -> Iterator[str]:
-        """Yield the cells that are not steady (``every``: all), a line for each issue, and the sum."""
-        for row in self.rows:
-            if every or not row.is_steady(self.times):
-                yield f"{row.word(self.times)}: {row}"
-        for issue, group in groupby(self.rows, key=lambda row: row.results.newest.issue):
-            rows = list(group)
-            counts = [row.in_a_row for row in rows]
+        """Yield the cells that are not stable (``every``: all), a line for each issue, and the sum."""
+        for cell in self.cells:
+            if every or not cell.is_stable(self.times):
+                yield f"{cell.word(self.times)}: {cell}"
+        for issue, group in groupby(self.cells, key=lambda cell: cell.results.newest.issue):
+            of_issue = list(group)
+            counts = [cell.in_a_row for cell in of_issue]
             least, most = min(counts), max(counts)
             often = f"{least}" if least == most else f"{least} to {most}"
-            good = sum(row.is_steady(self.times) for row in rows)
-            yield one_line(f"{issue}: {good} of {len(rows)} cells steady, {often} in a row")
-        good = sum(row.is_steady(self.times) for row in self.rows)
+            stable = sum(cell.is_stable(self.times) for cell in of_issue)
+            yield one_line(f"{issue}: {stable} of {len(of_issue)} cells stable, {often} in a row")
+        stable = sum(cell.is_stable(self.times) for cell in self.cells)
         idle = f"; {self.idle} more were never run" if self.idle else ""
         yield (
-            f"steady: {good} of {len(self.rows)} cells gave one verdict in their last {self.times} runs{idle}"
+            f"stable: {stable} of {len(self.cells)} cells gave one verdict in their last {self.times} runs{idle}"
         )
 
 
-def steadiness(cells: Iterable[Cell], times: int = TIMES) -> Steadiness:
-    """Judge the results ``cells`` of many runs; those whose cluster was struck on purpose are left out.
+def stability(cells: Iterable[Cell], times: int = TIMES) -> Stability:
+    """Judge the results ``cells`` of many runs; those of fault-injected clusters are left out.
 
-    Each result counts, also a second one in the same run. The rows are in the order of their issues.
+    Each result counts, also a second one in the same run. Cells are in the order of their issues.
     """
-    rows = [Row.of(results) for results in repeats(one for one in cells if one.fault is None).values()]
-    ran = [row for row in rows if any(cell.verdict not in _IDLE for cell in row.results.results)]
-    ran.sort(key=lambda row: row.results.newest.key)
-    return Steadiness(ran, len(rows) - len(ran), times)
+    groups = repeats(one for one in cells if one.fault is None).values()
+    found = [CellStability.of(results) for results in groups]
+    ran = [one for one in found if any(cell.verdict not in _IDLE for cell in one.results.results)]
+    ran.sort(key=lambda one: one.results.newest.key)
+    return Stability(ran, len(found) - len(ran), times)

@@ -11,39 +11,39 @@ from clusterproof.reports.matrix.urls import build_id
 from clusterproof.reports.results.verdicts import Observation
 
 
-class Seen(NamedTuple):
-    """What reproductions saw on one build, each with the newest run that saw it, or None."""
+class JudgedBuild(NamedTuple):
+    """What reproductions observed on one build, each with its newest sighting, or None."""
 
     build: Build
     symptom: Sighting | None
     conforms: Sighting | None
 
 
-class Shown(NamedTuple):
-    """One end of a range and the runs nearest to it on either side, where they saw what it says."""
+class BoundEvidence(NamedTuple):
+    """A bound of a range, and the builds nearest to it on either side that behaved as it says."""
 
     bound: Bound
-    before: Seen | None
-    after: Seen | None
+    before: JudgedBuild | None
+    after: JudgedBuild | None
 
     @property
     def whole(self) -> bool:
-        """Whether runs saw both sides of it."""
+        """Whether runs showed both sides of it."""
         return self.before is not None and self.after is not None
 
 
-class Track(NamedTuple):
-    """A range, its ends, and the builds of its track that were judged, in their order."""
+class RangeEvidence(NamedTuple):
+    """A range, its bounds, and the builds of its track that were judged, in their order."""
 
     range: Range
-    introduced: Shown | None
-    fixed: Shown | None
-    builds: tuple[Seen, ...]
+    introduced: BoundEvidence | None
+    fixed: BoundEvidence | None
+    builds: tuple[JudgedBuild, ...]
 
 
-def tracks(
+def range_evidence(
     ranges: Sequence[Range], sightings: Iterable[Sighting], builds: Mapping[str, Build]
-) -> list[Track]:
+) -> list[RangeEvidence]:
     """Return what ``sightings``, the newest at the end, show of each of ``ranges``.
 
     ``builds`` are those known, by id.
@@ -51,12 +51,12 @@ def tracks(
     newest: dict[tuple[str, Observation], Sighting] = {}
     for one in sightings:
         if one.role == "reproduction":
-            seen_as = f"{one.product}@{one.version}", one.observation
-            before = newest[seen_as].results if seen_as in newest else 0
-            newest[seen_as] = one._replace(results=before + one.results)
+            observed = f"{one.product}@{one.version}", one.observation
+            before = newest[observed].results if observed in newest else 0
+            newest[observed] = one._replace(results=before + one.results)
     ordered = sorted(builds.values(), key=lambda build: build.order)
     seen = [
-        Seen(
+        JudgedBuild(
             build,
             newest.get((build_id(build), Observation.SYMPTOM)),
             newest.get((build_id(build), Observation.CONFORMS)),
@@ -68,7 +68,7 @@ def tracks(
     for entry in ranges:
         of_track = [one for one in judged if range_for(ranges, one.build) is entry]
         found.append(
-            Track(
+            RangeEvidence(
                 entry,
                 _shown(entry.introduced, of_track, affected_after=True),
                 _shown(entry.fixed, of_track, affected_after=False),
@@ -78,8 +78,8 @@ def tracks(
     return found
 
 
-def _shown(bound: Bound | None, judged: list[Seen], *, affected_after: bool) -> Shown | None:
-    """Return which of ``judged`` show ``bound``, at or after which builds are sick or well."""
+def _shown(bound: Bound | None, judged: list[JudgedBuild], *, affected_after: bool) -> BoundEvidence | None:
+    """Return which of ``judged`` show ``bound``, from which on builds are affected or unaffected."""
     if bound is None:
         return None
     before = [
@@ -93,4 +93,4 @@ def _shown(bound: Bound | None, judged: list[Seen], *, affected_after: bool) -> 
         if not is_before(one.build.version, bound.version)
         and (one.symptom if affected_after else one.conforms)
     ]
-    return Shown(bound, before[-1] if before else None, after[0] if after else None)
+    return BoundEvidence(bound, before[-1] if before else None, after[0] if after else None)

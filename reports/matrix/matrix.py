@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from clusterproof.builds import Build, Expectation, Range, parse_version
 from clusterproof.reports.history.flakes import Flakes
-from clusterproof.reports.history.history import History, Past, Proof
+from clusterproof.reports.history.history import History, PastResult, Proof
 from clusterproof.reports.history.repeats import Repeats, repeats
 from clusterproof.reports.matrix.urls import build_id, build_page, cell_page, issue_page
 from clusterproof.reports.results.ledger import Issue
@@ -28,8 +28,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Run(_Part):
-    """A run that results come from: its first and last cell's start (UTC) and its results."""
+class RunSpan(_Part):
+    """A run that results come from: its first and last cell's start (UTC) and how many results."""
 
     id: str
     first: datetime
@@ -37,7 +37,7 @@ class Run(_Part):
     results: int
 
 
-class Source(_Part):
+class ResultsFile(_Part):
     """What the matrix was made from: ``problems`` are lines that could not be read."""
 
     file: str
@@ -56,14 +56,14 @@ class Column(_Part):
     build: Build
 
 
-class Sides(_Part):
-    """Whether an issue's scenario was seen to tell sick from well, and in which words."""
+class ProofState(_Part):
+    """Whether an issue's scenario was seen to distinguish affected from unaffected builds, and where."""
 
     state: Literal["proven", "one-sided", "unproven"]
     says: str
 
 
-class Row(_Part):
+class IssueRow(_Part):
     """A documented issue. Of one that is not in the ledger (any more) only the id is known.
 
     ``proof`` is None where there is no history to ask.
@@ -81,10 +81,10 @@ class Row(_Part):
     symptom: str = ""
     workaround: str | None = None
     ranges: tuple[Range, ...] = ()
-    proof: Sides | None = None
+    proof: ProofState | None = None
 
 
-class Scenario(_Part):
+class ScenarioOnBuild(_Part):
     """What one scenario showed on one build: its newest result.
 
     ``evidence`` is a folder relative to the run's. ``repeats`` counts the verdicts of all its
@@ -104,7 +104,7 @@ class Scenario(_Part):
     expectation: Expectation
     reason: str
     seconds: float
-    substrate: Literal["container", "vm", "own"]
+    substrate: Literal["container", "vm", "existing"]
     peer: Build | None
     run: str
     started: datetime
@@ -122,21 +122,30 @@ class Scenario(_Part):
         return self.previous is not None and self.previous is not self.stands
 
 
-class Meeting(_Part):
-    """An issue that met a build: the worst verdict of its scenarios, and these, worst first."""
+class IssueOnBuild(_Part):
+    """An issue on a build: the worst verdict of its scenarios, and these, worst first.
+
+    ``expected`` is whether the ledger expected the results of all of them.
+    """
 
     verdict: Verdict
     expected: bool
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[ScenarioOnBuild, ...]
 
     @property
-    def by_substrate(self) -> dict[str, Meeting]:
+    def role(self) -> Role:
+        """The role that the verdict stands for: an injection where there are no other scenarios."""
+        by_hand = all(one.role == "injection" for one in self.scenarios)
+        return "injection" if by_hand else "reproduction"
+
+    @property
+    def by_substrate(self) -> dict[str, IssueOnBuild]:
         """The same for the scenarios on each substrate alone: what holds on one may not on another."""
         substrates = sorted({one.substrate for one in self.scenarios})
         if len(substrates) == 1:
             return {substrates[0]: self}
         return {
-            name: _meeting([one for one in self.scenarios if one.substrate == name])
+            name: _issue_on_build([one for one in self.scenarios if one.substrate == name])
             for name in substrates
         }
 
@@ -147,7 +156,7 @@ class Meeting(_Part):
 
     @property
     def runs(self) -> int | None:
-        """In how many runs the scenario with the fewest was; None without history."""
+        """In how many runs the scenario with the fewest runs was; None without history."""
         counts = [one.runs for one in self.scenarios if one.runs is not None]
         return min(counts) if counts else None
 
@@ -162,7 +171,7 @@ class Meeting(_Part):
         return sum((one.flakes for one in self.scenarios if one.flakes), Flakes())
 
     @property
-    def unexpected(self) -> tuple[Scenario, ...]:
+    def unexpected(self) -> tuple[ScenarioOnBuild, ...]:
         """The scenarios of which the ledger said something else."""
         return tuple(one for one in self.scenarios if not one.expected)
 
@@ -175,7 +184,7 @@ class Meeting(_Part):
 
 
 class Summary(_Part):
-    """How many scenarios met builds, by verdict (the worst first), and how many issues there are.
+    """How many scenarios have results on builds, by verdict (the worst first), and how many issues.
 
     ``unexpected`` leaves the blocked ones out. ``documented`` counts the ledger, ``judged`` the
     issues among them of which results exist.
@@ -193,18 +202,18 @@ class Matrix(_Part):
     """The shape of ``matrix.json``, written with aliases (a build's ``schema``).
 
     ``columns`` are ordered by product, track and Debian's version order, ``rows`` by area and id;
-    ``cells`` holds a Meeting by row id, then column id; what never met has no entry.
+    ``cells`` holds an IssueOnBuild by row id, then column id; without results there is no entry.
     """
 
     format: int = FORMAT
-    runs: tuple[Run, ...]
-    generated_from: Source
+    runs: tuple[RunSpan, ...]
+    generated_from: ResultsFile
     summary: Summary
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    cells: dict[str, dict[str, Meeting]]
+    rows: tuple[IssueRow, ...]
+    cells: dict[str, dict[str, IssueOnBuild]]
 
-    def row(self, issue: str) -> Row:
+    def row(self, issue: str) -> IssueRow:
         """Return the row of ``issue``, which results exist of."""
         return next(row for row in self.rows if row.id == issue)
 
@@ -212,13 +221,19 @@ class Matrix(_Part):
         """Return the column of the build with the id ``build``, which results exist of."""
         return next(column for column in self.columns if column.id == build)
 
-    def scenario(self, cell: Cell) -> Scenario:
+    def scenario(self, cell: Cell) -> ScenarioOnBuild:
         """Return what is said of ``cell`` and its repeats."""
         of_build = self.cells[cell.issue][build_id(cell.build)].scenarios
         wanted = (cell.scenario, cell.role, cell.substrate, _peer(cell))
         return next(
             one for one in of_build if (one.scenario, one.role, one.substrate, _peer(one)) == wanted
         )
+
+    def scenarios(self) -> Iterator[ScenarioOnBuild]:
+        """Yield what every scenario showed on every build."""
+        for of_issue in self.cells.values():
+            for on_build in of_issue.values():
+                yield from on_build.scenarios
 
     def with_problems(self, problems: Sequence[str]) -> Matrix:
         """Return the same matrix, made from results that have ``problems``."""
@@ -247,20 +262,20 @@ def build_matrix(
     cells = list(cells)
     groups = repeats(cells)
     columns = _columns(cells)
-    meetings: dict[str, dict[str, list[Scenario]]] = {}
+    issues_on_builds: dict[str, dict[str, list[ScenarioOnBuild]]] = {}
     for group in groups.values():
         cell = group.newest
-        of_issue = meetings.setdefault(cell.issue, {})
-        told = scenario(group, ledger.get(cell.issue), history)
-        of_issue.setdefault(build_id(cell.build), []).append(told)
+        of_issue = issues_on_builds.setdefault(cell.issue, {})
+        shown = scenario(group, ledger.get(cell.issue), history)
+        of_issue.setdefault(build_id(cell.build), []).append(shown)
     if whole:
-        meetings |= {issue: {} for issue in ledger if issue not in meetings}
-    rows = [_row(issue, ledger.get(issue), history) for issue in meetings]
+        issues_on_builds |= {issue: {} for issue in ledger if issue not in issues_on_builds}
+    rows = [_row(issue, ledger.get(issue), history) for issue in issues_on_builds]
     rows.sort(key=lambda row: (not row.documented, row.area, row.id))
     counts = Counter(group.standing.verdict for group in groups.values())
     return Matrix(
         runs=_runs(cells),
-        generated_from=Source(file=source, results=len(cells), problems=tuple(problems)),
+        generated_from=ResultsFile(file=source, results=len(cells), problems=tuple(problems)),
         summary=Summary(
             scenarios=len(groups),
             unexpected=sum(
@@ -271,15 +286,15 @@ def build_matrix(
             blocked=counts[Verdict.BLOCKED],
             verdicts={verdict: counts[verdict] for verdict in Verdict if counts[verdict]},
             documented=len(ledger),
-            judged=sum(row.documented and bool(meetings[row.id]) for row in rows),
+            judged=sum(row.documented and bool(issues_on_builds[row.id]) for row in rows),
         ),
         columns=columns,
         rows=tuple(rows),
         cells={
             row.id: {
-                column.id: _meeting(meetings[row.id][column.id])
+                column.id: _issue_on_build(issues_on_builds[row.id][column.id])
                 for column in columns
-                if column.id in meetings[row.id]
+                if column.id in issues_on_builds[row.id]
             }
             for row in rows
         },
@@ -306,23 +321,23 @@ def _place(build: Build) -> tuple[Any, ...]:
     return build.product, not numbered, track, parse_version(build.version)
 
 
-def _runs(cells: Iterable[Cell]) -> tuple[Run, ...]:
+def _runs(cells: Iterable[Cell]) -> tuple[RunSpan, ...]:
     runs: dict[str, list[datetime]] = {}
     for cell in cells:
         runs.setdefault(cell.run, []).append(cell.started)
     return tuple(
         sorted(
-            (Run(id=run, first=min(at), last=max(at), results=len(at)) for run, at in runs.items()),
+            (RunSpan(id=run, first=min(at), last=max(at), results=len(at)) for run, at in runs.items()),
             key=lambda run: (run.first, run.id),
         )
     )
 
 
-def scenario(group: Repeats, issue: Issue | None, history: History | None) -> Scenario:
+def scenario(group: Repeats, issue: Issue | None, history: History | None) -> ScenarioOnBuild:
     """Return what is said of the results in ``group``; ``issue`` is None where it is not in the ledger."""
     cell, stands = group.newest, group.standing.verdict
     record = history.recorded(cell.key) if history else None
-    return Scenario(
+    return ScenarioOnBuild(
         scenario=cell.scenario,
         page=cell_page(cell.key),
         role=cell.role,
@@ -357,7 +372,7 @@ def _expects_now(cell: Cell, issue: Issue | None) -> Expectation | None:
     return now if known and now is not cell.expectation else None
 
 
-def _meeting(scenarios: list[Scenario]) -> Meeting:
+def _issue_on_build(scenarios: list[ScenarioOnBuild]) -> IssueOnBuild:
     ordered = sorted(
         scenarios,
         key=lambda one: (
@@ -369,29 +384,29 @@ def _meeting(scenarios: list[Scenario]) -> Meeting:
         ),
     )
     # A symptom that was brought about says nothing of the build, as long as it was recognised.
-    telling = [one for one in ordered if one.role != "injection" or not one.expected]
-    return Meeting(
-        verdict=(telling or ordered)[0].stands,
+    counting = [one for one in ordered if one.role != "injection" or not one.expected]
+    return IssueOnBuild(
+        verdict=(counting or ordered)[0].stands,
         expected=all(one.expected for one in ordered),
         scenarios=tuple(ordered),
     )
 
 
-def _peer(one: Scenario | Cell) -> str:
+def _peer(one: ScenarioOnBuild | Cell) -> str:
     return build_id(one.peer) if one.peer else ""
 
 
-def _row(issue_id: str, issue: Issue | None, history: History | None) -> Row:
-    sides = _sides(history.proof(issue_id)) if history else None
+def _row(issue_id: str, issue: Issue | None, history: History | None) -> IssueRow:
+    proof = _proof_state(history.proof(issue_id)) if history else None
     if issue is None:
-        return Row(
+        return IssueRow(
             id=issue_id,
             page=issue_page(issue_id),
             documented=False,
             title=f"{issue_id} (not in the ledger)",
-            proof=sides,
+            proof=proof,
         )
-    return Row(
+    return IssueRow(
         id=issue.id,
         page=issue_page(issue.id),
         documented=True,
@@ -404,28 +419,28 @@ def _row(issue_id: str, issue: Issue | None, history: History | None) -> Row:
         symptom=issue.symptom.words,
         workaround=issue.workaround,
         ranges=issue.ranges,
-        proof=sides,
+        proof=proof,
     )
 
 
-def _sides(proof: Proof) -> Sides:
+def _proof_state(proof: Proof) -> ProofState:
     if proof.symptom and proof.conforms:
-        return Sides(
+        return ProofState(
             state="proven",
             says=f"symptom seen on {_seen(proof.symptom)}, correct behaviour on {_seen(proof.conforms)}",
         )
     if proof.symptom:
-        return Sides(
+        return ProofState(
             state="one-sided", says=f"symptom seen on {_seen(proof.symptom)}; never seen to conform"
         )
     if proof.conforms:
-        return Sides(
+        return ProofState(
             state="one-sided",
             says=f"correct behaviour seen on {_seen(proof.conforms)}; symptom never seen",
         )
-    return Sides(state="unproven", says="neither the symptom nor correct behaviour was seen so far")
+    return ProofState(state="unproven", says="neither the symptom nor correct behaviour was seen so far")
 
 
-def _seen(past: Past) -> str:
+def _seen(past: PastResult) -> str:
     how = "" if past.role == "reproduction" else f" ({past.role})"
     return f"{NAMES.get(past.product, past.product)} {past.version}{how}"

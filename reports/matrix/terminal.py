@@ -7,7 +7,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from clusterproof.reports.matrix.matrix import NAMES, Column, Matrix, Meeting
+from clusterproof.reports.matrix.matrix import NAMES, Column, IssueOnBuild, Matrix
+from clusterproof.reports.results.answers import Answer, answer, tally
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Verdict
 
@@ -28,8 +29,9 @@ _STYLES = {
 def terminal(matrix: Matrix, console: Console | None = None) -> None:
     """Print ``matrix`` to ``console`` (standard output by default).
 
-    A table of issues x builds on a terminal that is wide enough; otherwise one plain line per
-    issue and build, which suits logs and ``grep``.
+    A table of issues x builds on a terminal that is wide enough, with the verdict beneath the plain
+    words where it was not expected; otherwise one line per issue and build, which suits logs and
+    ``grep``.
     """
     console = console or Console()
     if not matrix.rows:
@@ -41,10 +43,8 @@ def terminal(matrix: Matrix, console: Console | None = None) -> None:
             console.print(table)
         else:
             _lines(matrix, console)
-        if tally := ", ".join(
-            f"{count} {verdict}" for verdict, count in matrix.summary.verdicts.items()
-        ):
-            _print(console, f"{matrix.summary.scenarios} results: {tally}")
+        if counts := tally((one.stands, one.role) for one in matrix.scenarios()):
+            _print(console, f"{matrix.summary.scenarios} results: {counts}")
     for problem in matrix.generated_from.problems:
         _print(console, f"problem: {one_line(problem)}")
 
@@ -53,21 +53,23 @@ def _table(matrix: Matrix, console: Console) -> Table:
     table = Table(header_style="bold")
     table.add_column("issue", no_wrap=True)
     for column in matrix.columns:
-        table.add_column(Text(_carried(one_line(_name(column)), console)), no_wrap=True)
+        table.add_column(Text(_encoded(one_line(_name(column)), console)), no_wrap=True)
     for row in matrix.rows:
-        meetings = matrix.cells[row.id]
+        of_issue = matrix.cells[row.id]
         table.add_row(
-            Text(_carried(one_line(row.id), console)),
+            Text(_encoded(one_line(row.id), console)),
             *(
-                _shown(meetings[column.id], console) if column.id in meetings else ""
+                _shown(of_issue[column.id], console) if column.id in of_issue else ""
                 for column in matrix.columns
             ),
         )
     return table
 
 
-def _shown(meeting: Meeting, console: Console) -> Text:
-    return Text(f"{_sign(meeting.verdict, console)} {meeting.verdict}", style=_STYLES[meeting.verdict])
+def _shown(on_build: IssueOnBuild, console: Console) -> Text:
+    verdict = on_build.verdict
+    behind = "" if verdict.expected else f"\n  {verdict}"
+    return Text(f"{_sign(verdict, console)} {answer(verdict, on_build.role)}{behind}", style=_STYLES[verdict])
 
 
 def _name(column: Column) -> str:
@@ -77,27 +79,29 @@ def _name(column: Column) -> str:
 def _lines(matrix: Matrix, console: Console) -> None:
     issues = max(len(one_line(row.id)) for row in matrix.rows)
     builds = max(len(one_line(column.id)) for column in matrix.columns)
-    words = max(len(verdict) for verdict in Verdict)
+    words = max(map(len, Answer))
+    verdicts = max(map(len, Verdict))
     for row in matrix.rows:
         for column in matrix.columns:
-            if meeting := matrix.cells[row.id].get(column.id):
-                count = len(meeting.scenarios)
+            if on_build := matrix.cells[row.id].get(column.id):
+                count = len(on_build.scenarios)
+                verdict = on_build.verdict
                 _print(
                     console,
                     f"{one_line(row.id):{issues}}  {one_line(column.id):{builds}}  "
-                    f"{_sign(meeting.verdict, console)} {meeting.verdict:{words}}  "
+                    f"{_sign(verdict, console)} {answer(verdict, on_build.role):{words}}  {verdict:{verdicts}}  "
                     f"({count} scenario{'' if count == 1 else 's'})",
                 )
 
 
 def _sign(verdict: Verdict, console: Console) -> str:
-    # Left out where the output cannot carry it: a substitute might be the sign of another verdict.
-    return verdict.sign if _carried(verdict.sign, console) == verdict.sign else " "
+    # Left out where the output cannot encode it: a substitute might be the sign of another verdict.
+    return verdict.sign if _encoded(verdict.sign, console) == verdict.sign else " "
 
 
-def _carried(text: str, console: Console) -> str:
+def _encoded(text: str, console: Console) -> str:
     return text.encode(console.encoding, "replace").decode(console.encoding)
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(Text(_carried(text, console)), soft_wrap=True)
+    console.print(Text(_encoded(text, console)), soft_wrap=True)

@@ -36,13 +36,13 @@ def build_page(build: str) -> str:
 
 def cell_folder(key: Key) -> str:
     """Return the folder of a cell's pages; different cells have different ones."""
-    told = [f"{key.product}-{key.version}"]
+    parts = [f"{key.product}-{key.version}"]
     if key.peer_version:
-        told.append(f"from-{key.peer_version}")
+        parts.append(f"from-{key.peer_version}")
     if key.substrate != "container":
-        told.append(key.substrate)
+        parts.append(key.substrate)
     test = key.scenario.rpartition("::")[2].removeprefix("test_")
-    short = _UNSAFE.sub("-", f"{test}.{'.'.join(told)}")[:_LONGEST]
+    short = _UNSAFE.sub("-", f"{test}.{'.'.join(parts)}")[:_LONGEST]
     return f"{CELLS}/{_name(key.issue)}/{short}.{_digest(*key)}"
 
 

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import Shard
-from clusterproof.reports.results.results import FILENAME, plan, scan
-from clusterproof.reports.results.results import PLAN as PLANNED
+from clusterproof.reports.results.kept_evidence import folder_of
+from clusterproof.reports.results.results import FILENAME, PLANNED, Cell, scan, write_planned
 
 
 class JoinError(ValueError):
-    """Runs that are no parts of one run; the message names them and the way out."""
+    """The runs are not parts of one run; the message names them and the way out."""
 
 
 def join(folders: Sequence[Path], out: Path) -> list[str]:
@@ -43,7 +43,7 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)
-        plan(unfinished, planned)
+        write_planned(unfinished, planned)
         _copy(folders, unfinished, one_suite=bool(shards))
         unfinished.rename(out)
     finally:
@@ -54,14 +54,14 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
 def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
     """Copy results and evidence of ``folders``."""
     lines = []
-    suites: dict[str | None, Path] = {}
+    suites: dict[str, Path] = {}
     taken: dict[str, Path] = {}
     for folder in folders:
         for cell in scan(folder / FILENAME):
             if isinstance(cell, str):
                 continue
             suites.setdefault(cell.suite, folder)
-            kept = cell.evidence and _keep(folder, cell.evidence, out, taken)
+            kept = cell.evidence and _keep(folder, cell, cell.evidence, out, taken)
             lines.append(cell.model_copy(update={"evidence": kept}).line())
     if one_suite and len(suites) > 1:
         first, second, *_ = suites.values()
@@ -75,13 +75,14 @@ def _name(folder: Path) -> str:
     return folder.resolve().name  # what "latest" leads to
 
 
-def _keep(folder: Path, evidence: str, out: Path, taken: dict[str, Path]) -> str:
-    """Bring ``evidence`` of the run in ``folder`` to ``out``; return where it is there."""
+def _keep(folder: Path, cell: Cell, evidence: str, out: Path, taken: dict[str, Path]) -> str:
+    """Bring the ``evidence`` of ``cell``, of the run in ``folder``, to ``out``; return where it is there."""
     mine = taken.setdefault(evidence, folder) == folder
     kept = evidence if mine else f"{_name(folder)}/{evidence}"
+    found = folder_of(folder, cell)
     # Repeats within a run share their evidence.
-    if (folder / evidence).is_dir() and not (out / kept).exists():
-        shutil.copytree(folder / evidence, out / kept, symlinks=True, copy_function=_link_file)
+    if found and not (out / kept).exists():
+        shutil.copytree(found, out / kept, symlinks=True, copy_function=_link_file)
     return kept
 
 
@@ -115,7 +116,7 @@ def _check(shards: dict[Path, Shard], folders: Sequence[Path]) -> Iterator[str]:
             raise JoinError(f'"{first}" is shard {shard}, "{folder}" is no shard; join them apart')
         if other.cut != shard.cut:
             raise JoinError(
-                f'"{first}" is shard {shard}, "{folder}" is shard {other}: they were cut differently; '
+                f'"{first}" is shard {shard}, "{folder}" is shard {other}: they are of different cuts; '
                 "begin all shards of a run with the same selection, history and suite"
             )
         if other.index in there:

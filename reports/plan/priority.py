@@ -1,4 +1,4 @@
-"""Which cells say most, how long they take, and how they are shared out."""
+"""Rank cells by information gain, estimate durations, distribute them over shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from statistics import median_low
 from typing import NamedTuple
 
 from clusterproof.builds import Build, Expectation
-from clusterproof.reports.history.history import Past
+from clusterproof.reports.history.history import PastResult
 from clusterproof.reports.results.results import Key
 from clusterproof.reports.results.verdicts import Verdict, judge
 
@@ -54,7 +54,7 @@ class Candidate:
     build: Build
     expectation: Expectation
     seconds: float
-    past: Past | None
+    past: PastResult | None
     flips: int
     age: float = 0.0
     runs: bool = True
@@ -79,8 +79,8 @@ class Candidate:
         """Whether it goes before every cell that never ran."""
         return self.why in _URGENT
 
-    def _judged_otherwise(self, past: Past) -> bool:
-        """Say whether what was seen would be judged otherwise by what the ledger expects now."""
+    def _judged_otherwise(self, past: PastResult) -> bool:
+        """Whether what was observed would get another verdict by what the ledger expects now."""
         if not past.observation.judged:
             return False
         if self.expectation is Expectation.NOT_APPLICABLE:
@@ -102,7 +102,7 @@ NOTHING = Estimate(0.0, "nothing to run")
 class Durations:
     """How long cells take: as their newest result, else as the same scenario elsewhere.
 
-    Those that are ``idle`` did not run, which tells of their like but not of other substrates.
+    Those that are ``idle`` did not run: their time is an estimate for the same substrate only.
     """
 
     def __init__(self, seconds: Mapping[Key, float], idle: Container[Key] = ()) -> None:
@@ -133,7 +133,7 @@ def _similar(key: Key) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def cut(
     candidates: Iterable[Candidate], shards: int = 1, budget: float | None = None
 ) -> list[list[Candidate]]:
-    """Return the cells shared out to ``shards``, each of which has ``budget`` seconds.
+    """Return the cells distributed over ``shards``, each of which has ``budget`` seconds.
 
     Without a budget every cell is in exactly one shard, and the longest are dealt first, so that the
     shards take about as long as each other. With one the most telling are dealt first, each to the
@@ -215,9 +215,9 @@ def _at_bound(cells: Sequence[Candidate]) -> set[tuple[str, str]]:
     }
     in_order = sorted(expected.values(), key=lambda pair: pair[0].order)
     found = set()
-    for (before, said), (after, says) in pairwise(in_order):
-        if before.product == after.product and said is not says:
-            found |= {_build_id(before), _build_id(after)}
+    for (older, before), (newer, after) in pairwise(in_order):
+        if older.product == newer.product and before is not after:
+            found |= {_build_id(older), _build_id(newer)}
     return found
 
 

@@ -1,1 +1,1 @@
-"""What a run wrote down, the ledger it is judged by, and the verdict that follows."""
+"""What a run recorded, the ledger it is judged by, and the verdict that follows."""

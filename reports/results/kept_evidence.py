@@ -74,7 +74,7 @@ def command(cell: Cell) -> str:
     are selected.
     """
     node = f"{cell.scenario}[{parameter(cell)}]"
-    words = ["tox run -e qualify --"]
+    words = ["clusterproof qualify"]
     if cell.peer:
         words += [f"--build {_quoted(one.name)}" for one in (cell.peer, cell.build)]
     quoted = f'"{node}"' if _SAFE.issuperset(node) else shlex.quote(node)

@@ -26,7 +26,7 @@ from clusterproof.builds import Build, Expectation
 from clusterproof.reports.results.verdicts import Observation, Role, Verdict, expect, judge
 
 FILENAME = "results.jsonl"
-PLAN = "plan.txt"
+PLANNED = "planned-cells.txt"
 _SHOWN = 3  # scenarios that a message names
 
 
@@ -41,6 +41,8 @@ def _encodable(value: object) -> object:
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, BeforeValidator(_encodable)]
 Name = Annotated[str, Field(min_length=1), BeforeValidator(_encodable)]
+# The name of a folder, so that a run cannot lead out of the folder that runs are in.
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+~-]*$", max_length=100)]
 
 
 class Phases(BaseModel):
@@ -74,7 +76,7 @@ class Key(NamedTuple):
     def of(
         cls, issue: str, scenario: str, role: str, build: Build, peer: Build | None, substrate: str
     ) -> Self:
-        """Return the identity of the cell in which ``scenario`` meets ``build``, maybe with ``peer``."""
+        """Return the identity of the cell of ``scenario`` on ``build``, with ``peer`` in a change of build."""
         return cls(
             issue=issue,
             scenario=scenario,
@@ -88,15 +90,15 @@ class Key(NamedTuple):
 
 
 class Cell(BaseModel):
-    """One result: a scenario that met a build.
+    """One result: what a scenario showed on a build.
 
     ``run`` names the run, ``scenario`` is pytest's node id without the parameters, ``issue`` the
     ledger's id. The judged build is ``build``; ``peer`` is the other one of an upgrade or
     downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
     whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC. ``suite``
     is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
-    the product; None in results from before it was recorded. ``fault`` names what struck the cluster on
-    purpose, so that nothing is learnt of the build.
+    the product. ``fault`` names the fault that was injected into the cluster, so that nothing is
+    learnt of the build.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -104,13 +106,13 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run: Name
+    run: RunId
     scenario: Name
     issue: Name
     role: Role
     build: Build
     peer: Build | None = None
-    substrate: Literal["container", "vm", "own"]
+    substrate: Literal["container", "vm", "existing"]
     observation: Observation
     expectation: Expectation
     verdict: Verdict
@@ -119,7 +121,7 @@ class Cell(BaseModel):
     phases: Phases
     evidence: Text | None = None
     started: AwareDatetime
-    suite: Name | None = None
+    suite: Name
     fault: Name | None = None
 
     @field_validator("started")
@@ -144,7 +146,7 @@ class Cell(BaseModel):
         if self.expectation not in possible:
             raise ValueError(
                 f'expectation "{self.expectation}" in the role {self.role}: '
-                "take the expectation from reports.verdicts.expect"
+                "take the expectation from verdicts.expect()"
             )
         verdict = judge(self.expectation, self.observation)
         if self.verdict is not verdict:
@@ -183,14 +185,14 @@ def append(path: Path, cell: Cell) -> None:
         os.fsync(file.fileno())
 
 
-def plan(folder: Path, cells: Sequence[str]) -> None:
+def write_planned(folder: Path, cells: Sequence[str]) -> None:
     """Write down which cells a run is to have, by pytest's names of them, before the first one runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PLAN).write_text("".join(f"{name}\n" for name in cells), encoding="utf-8")
+    (folder / PLANNED).write_text("".join(f"{name}\n" for name in cells), encoding="utf-8")
 
 
 def scan(path: Path) -> Iterator[Cell | str]:
-    """Yield the cells of ``path`` in the order they were written, and a text for what is no cell.
+    """Yield the cells of ``path`` in the order they were written, and a text for each line that is none.
 
     Such a text is one line and begins with file:line. Raises OSError where there is no such file.
     """
@@ -222,12 +224,12 @@ def read(path: Path) -> tuple[list[Cell], list[str]]:
 def not_run(path: Path, results: Mapping[str, int]) -> list[str]:
     """Say which planned cells have no result in ``path``, which has ``results`` by scenario.
 
-    The plan lies beside ``path``; without one nothing is missing.
+    The list of planned cells is beside ``path``; without one nothing is missing.
     """
-    plan_file = path.with_name(PLAN)
-    if not plan_file.exists():
+    file = path.with_name(PLANNED)
+    if not file.exists():
         return []
-    planned = [name.partition("[")[0] for name in plan_file.read_text(encoding="utf-8").splitlines()]
+    planned = [name.partition("[")[0] for name in file.read_text(encoding="utf-8").splitlines()]
     missing = Counter(planned) - Counter(results)
     if not missing:
         return []

@@ -32,7 +32,7 @@ _LABELS = {
     "answer": "answer",
     "lines": "matching lines",
 }
-_TOLD = {"at", "seconds", "verb", "target", "what", "times", "rc", "status", "error"}
+_NO_SECTION = {"at", "seconds", "verb", "target", "what", "times", "rc", "status", "error"}
 
 
 class Section(NamedTuple):
@@ -43,7 +43,7 @@ class Section(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One deed in a transcript.
+    """One step of a transcript.
 
     ``offset`` is when it began, in seconds since the cell's start; ``seconds`` how long it (or all
     ``times`` of it) took; None where the transcript does not say. ``mark`` says in a word what came
@@ -102,12 +102,12 @@ class Timeline(NamedTuple):
 
     @property
     def troubles(self) -> int:
-        """How many of the steps that are shown did not end well."""
+        """How many of the steps that are shown did not succeed."""
         return sum(bool(step.trouble) for step in self.steps)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Whom something was done to: members, the host, by name."""
+        """The members and hosts that steps acted on, by name."""
         return tuple(sorted({step.target for step in self.steps if step.verb != "check"}))
 
 
@@ -206,7 +206,7 @@ def _sections(data: dict[str, Any], what: str) -> Iterator[Section]:
     if len(what) > _BRIEF:
         yield Section("in full", _text(data["what"]))
     known = [key for key in _LABELS if key in data]
-    others = sorted(key for key in data if key not in _LABELS and key not in _TOLD)
+    others = sorted(key for key in data if key not in _LABELS and key not in _NO_SECTION)
     for key in [*known, *others][:_TEXTS]:
         if text := _text(data[key]):
             yield Section(_LABELS.get(key, _word(key)), text)

@@ -26,7 +26,7 @@ class Observation(StrEnum):
 
     @property
     def judged(self) -> bool:
-        """Whether the product itself was seen, well or ill."""
+        """Whether the product's own behaviour was seen."""
         return self not in (Observation.LAB_ERROR, Observation.NOT_RUN)
 
 
@@ -89,14 +89,14 @@ _SIGNS = {
 
 _MEANINGS = {
     Verdict.REGRESSED: "The documented symptom showed on a build that should be free of it.",
-    Verdict.DISCOVERED: "The symptom showed on a build of which nothing was claimed.",
+    Verdict.DISCOVERED: "The symptom showed on a build of which the ledger says nothing.",
     Verdict.FAILED: "The product misbehaved, but not in the documented way.",
     Verdict.SILENTLY_FIXED: "The build should be affected, yet it behaved correctly.",
     Verdict.BLOCKED: "The lab failed; nothing was learnt about the product.",
     Verdict.REPRODUCED: "The documented symptom showed on an affected build.",
     Verdict.CONFORMS: "The build is documented as free of the issue and behaved correctly.",
-    Verdict.CLEAR: "Nothing was claimed of this build and it behaved correctly.",
-    Verdict.UNTESTABLE: "What the scenario needs could not be had here, so it did not run.",
+    Verdict.CLEAR: "The ledger says nothing of this build, and it behaved correctly.",
+    Verdict.UNTESTABLE: "The lab lacks what the scenario needs, so it did not run.",
     Verdict.NOT_APPLICABLE: "The issue does not concern this product, or the scenario not this build.",
 }
 
@@ -118,9 +118,9 @@ _CONFORMS = {
 def expect(issue: Expectation, role: Role) -> Expectation:
     """Return what a scenario in ``role`` expects of a build of which the issue expects ``issue``.
 
-    In a workaround or control the cause is taken away or the documented way out is used, so that
-    also an affected build must behave. In an injection the symptom is brought about on purpose, so
-    that every build must show it: that is how a scenario proves that it can tell.
+    In a workaround or control the cause is absent or the documented workaround is used, so that an
+    affected build must behave correctly, too. In an injection the symptom is brought about by hand, so
+    that every build must show it, which proves that the scenario recognises it.
     """
     if issue is Expectation.NOT_APPLICABLE:
         return issue

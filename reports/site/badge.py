@@ -1,4 +1,4 @@
-"""What the gate says as a badge: one small SVG, for a README or a dashboard."""
+"""The gate's result as a badge: one small SVG, for a README or a dashboard."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _WRONG = "#b3261e"
 
 
 def badge(result: GateResult) -> str:
-    """Return the SVG; what it says stands in it as text, too, for those who cannot see it."""
-    told = result.says if result.outcome == PASSED else f"not passed: {result.says}"
-    says = told.split(",")[0]
+    """Return the SVG; its words are in it as text, too, for screen readers."""
+    whole = result.says if result.outcome == PASSED else f"not passed: {result.says}"
+    says = whole.split(",")[0]
     left, right = (round(len(text) * _CHARACTER) for text in (LABEL, says))
     return (
         templates()

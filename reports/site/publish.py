@@ -14,8 +14,9 @@ from clusterproof.reports.matrix.urls import BUILDS, CELLS, FRONT, ISSUES
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.ledger import Issue
 from clusterproof.reports.results.results import FILENAME, Cell, Key, read
-from clusterproof.reports.site.published_evidence import Copies, InPlace
-from clusterproof.reports.site.site import STALE_DAYS, Made, Site
+from clusterproof.reports.site.published_evidence import CopiedEvidence, EvidenceInPlace
+from clusterproof.reports.site.rendering import STALE_DAYS, Made
+from clusterproof.reports.site.site import Site
 
 HISTORY = "history.sqlite"
 MARK = ".clusterproof-site"  # in a folder that this made, and may clear
@@ -52,7 +53,7 @@ def publish(
 
     The history is ``history_path``, by default ``history.sqlite`` beside the run's folder; one
     that cannot be used becomes a problem, and the pages are written without it; so does a cell's
-    page that cannot be written. ``now`` is the time that ages are told by. May be repeated. Raises
+    page that cannot be written. ``now`` is the time that ages are measured from. May be repeated. Raises
     FileNotFoundError where the run has no results, OSError where the site cannot be written.
     """
     cells, missing = read(run_dir / FILENAME)
@@ -62,7 +63,7 @@ def publish(
 
     def write(history: History | None) -> Matrix:
         matrix = build_matrix(cells, ledger, history, problems=problems)
-        return Site(run_dir, matrix, cells, ledger, made, InPlace(), runs, history).write()
+        return Site(run_dir, matrix, cells, ledger, made, EvidenceInPlace(), runs, history).write()
 
     try:
         with History(history_path or run_dir.parent / HISTORY) as history:
@@ -107,7 +108,7 @@ def publish_site(
         matrix = build_matrix(
             current, ledger, history, problems=problems, source=history_path.name, whole=True
         )
-        copies = Copies(out)
+        copies = CopiedEvidence(out)
         site = Site(
             out,
             matrix,

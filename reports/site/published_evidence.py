@@ -15,14 +15,14 @@ from clusterproof.reports.results.kept_evidence import TEXTS, walk
 HEAD, TAIL = 256 * 1024, 768 * 1024  # bytes
 
 
-class Shelf(Protocol):
+class EvidencePlace(Protocol):
     """Where a site finds what runs have kept."""
 
     def place(self, run: str, folder: Path, evidence: str) -> Path:
         """Return the folder that pages lead to for ``folder``, which ``run`` calls ``evidence``."""
 
 
-class InPlace:
+class EvidenceInPlace:
     """The run's folder is the site's: what was kept stays where it is."""
 
     def place(self, run: str, folder: Path, evidence: str) -> Path:  # noqa: ARG002
@@ -30,10 +30,10 @@ class InPlace:
         return folder
 
 
-class Copies:
+class CopiedEvidence:
     """Copies beneath the site's folder ``root``, which go wherever the site goes.
 
-    Every file becomes text of a bearable size that no browser takes for a page; what is already
+    Every file becomes text of a bounded size that no browser takes for a page; what is already
     there was made from the same evidence and stays, as evidence does not change.
     """
 

@@ -7,18 +7,29 @@ import hashlib
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusterproof.builds import Range
+from clusterproof.reports.matrix.matrix import NAMES, Matrix
+from clusterproof.reports.results.answers import Answer, answer, in_words
 from clusterproof.reports.results.sanitize import plain
+from clusterproof.reports.results.verdicts import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
+STALE_DAYS = 14
 _MINUTE = 60.0  # seconds
-_HOURS, _DAYS = 60, 48 * 60  # minutes from which an age is told in these
+_HOURS, _DAYS = 60, 48 * 60  # minutes from which an age is given in these units
+
+
+class Made(NamedTuple):
+    """When a site was made, and after how many days it calls a result stale."""
+
+    made: datetime
+    stale_days: int
 
 
 class Script(NamedTuple):
@@ -63,6 +74,24 @@ def script(*names: str) -> Script:
     text = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Script(Markup(text), f"sha256-{digest}")  # noqa: S704 (our own files)
+
+
+def render(template: str, matrix: Matrix, made: Made, **values: Any) -> str:  # noqa: ANN401
+    """Return the page that ``template`` makes of ``values``."""
+    return (
+        templates()
+        .get_template(f"{template}.html")
+        .render(
+            {"here": "", "linked": True, **values},
+            site=made,
+            matrix=matrix,
+            names=NAMES,
+            Verdict=Verdict,
+            Answer=Answer,
+            answer=answer,
+            in_words=in_words,
+        )
+    )
 
 
 def is_web(address: str) -> bool:

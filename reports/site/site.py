@@ -8,20 +8,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from clusterproof.builds import Build
-from clusterproof.reports.decide.diff import Change, Comparison, compare, predecessor, table
+from clusterproof.reports.decide.diff import Comparison, IssueChange, compare, predecessor
 from clusterproof.reports.exports.allure_results import REPORT
 from clusterproof.reports.exports.allure_results import address as address_in_allure
-from clusterproof.reports.history.history import History, Past
+from clusterproof.reports.history.history import History, PastResult
 from clusterproof.reports.history.repeats import Repeats, repeats
-from clusterproof.reports.matrix.bounds import tracks
-from clusterproof.reports.matrix.matrix import NAMES, Column, Matrix, Meeting, Row, Scenario, scenario
+from clusterproof.reports.matrix.bounds import range_evidence
+from clusterproof.reports.matrix.matrix import (
+    NAMES,
+    Column,
+    IssueOnBuild,
+    IssueRow,
+    Matrix,
+    ScenarioOnBuild,
+    scenario,
+)
 from clusterproof.reports.matrix.urls import (
     COMPARE,
     FRONT,
@@ -44,41 +51,23 @@ from clusterproof.reports.results.ledger import Issue
 from clusterproof.reports.results.results import Cell, Key
 from clusterproof.reports.results.timeline import TRANSCRIPT, Timeline, read_timeline
 from clusterproof.reports.results.verdicts import Observation, Verdict
-from clusterproof.reports.site.published_evidence import Shelf
-from clusterproof.reports.site.rendering import script, templates
-from clusterproof.reports.site.scenario_source import source_of
+from clusterproof.reports.site.compare_page import comparison_between
+from clusterproof.reports.site.published_evidence import EvidencePlace
+from clusterproof.reports.site.rendering import Made, render, script
+from clusterproof.reports.site.scenario_source import sources_of
 
 DATA = "matrix.json"
-STALE_DAYS = 14
 
-_NEWS = 6  # issues on builds that the front page tells of by name, of each kind
+_NEWS = 6  # issues on builds that the front page names, of each kind
 _RUNS = 20  # runs that it lists
 _TRAIL = 20  # results of a cell that its pages list
 
-_TONES = {
-    Change.BROKEN: "worse",
-    Change.FAILS: "worse",
-    Change.APPEARS: "open",
-    Change.STILL: "open",
-    Change.STILL_FAILS: "worse",
-    Change.FIXED: "better",
-    Change.WORKS: "better",
-}
-
-
-class Made(NamedTuple):
-    """When a site was made, and after how many days it calls a result stale."""
-
-    made: datetime
-    stale_days: int
-
-
 class News(NamedTuple):
-    """An issue on a build that the front page tells of."""
+    """An issue on a build that the front page names."""
 
-    row: Row
+    row: IssueRow
     column: Column
-    meeting: Meeting
+    on_build: IssueOnBuild
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,7 @@ class Site:
     cells: Sequence[Cell]
     ledger: Mapping[str, Issue]
     made: Made
-    shelf: Shelf
+    evidence: EvidencePlace
     runs: Mapping[str, Path]
     history: History | None = None
     earlier: Mapping[Key, Sequence[Repeats]] = field(default_factory=dict)
@@ -128,7 +117,7 @@ class Site:
     def front(self) -> str:
         """Return the front page: the matrix, its filters, and what is new."""
         matrix = self.matrix
-        met = list(self._meetings())
+        on_builds = list(self._issues_on_builds())
         return self._page(
             "matrix",
             "",
@@ -137,8 +126,8 @@ class Site:
             columns=matrix.columns,
             tracks=_by_track(matrix.columns),
             superseded=_superseded(matrix.columns),
-            unexpected=[one for one in met if not one.meeting.expected],
-            changed=[one for one in met if one.meeting.was],
+            unexpected=[one for one in on_builds if not one.on_build.expected],
+            changed=[one for one in on_builds if one.on_build.was],
             shown=_NEWS,
             allure=f"{REPORT}/index.html" if self._has_allure else None,
             tested=sum(bool(matrix.cells[row.id]) for row in matrix.rows),
@@ -152,7 +141,7 @@ class Site:
                 for one in sorted({row.area for row in matrix.rows})
             ],
             substrates=[
-                (one, one) for one in sorted({n for one in met for n in one.meeting.by_substrate})
+                (one, one) for one in sorted({n for one in on_builds for n in one.on_build.by_substrate})
             ],
         )
 
@@ -163,23 +152,23 @@ class Site:
         before = predecessor(self.matrix, after) if after else None
         if columns and not after:
             before, after = columns[0], columns[-1]
-        return _comparison(self.matrix, self.made, before, after, linked=True)
+        return comparison_between(self.matrix, self.made, before, after, linked=True)
 
     def build(self, column: Column) -> str:
         """Return the page of a build: what its user has to know."""
         matrix = self.matrix
-        met = [(row, matrix.cells[row.id].get(column.id)) for row in matrix.rows]
+        issues = [(row, matrix.cells[row.id].get(column.id)) for row in matrix.rows]
         before = predecessor(matrix, column)
         comparison = compare(matrix, before, column) if before else None
-        verdicts = [meeting.verdict for _, meeting in met if meeting]
+        verdicts = [on_build.verdict for _, on_build in issues if on_build]
 
-        def of(*wanted: Verdict) -> list[tuple[Row, Meeting | None]]:
-            return [(row, meeting) for row, meeting in met if meeting and meeting.verdict in wanted]
+        def of(*wanted: Verdict) -> list[tuple[IssueRow, IssueOnBuild | None]]:
+            return [(row, on_build) for row, on_build in issues if on_build and on_build.verdict in wanted]
 
         untested = [
-            (row, meeting)
-            for row, meeting in met
-            if meeting is None and column.build.product in row.products
+            (row, on_build)
+            for row, on_build in issues
+            if on_build is None and column.build.product in row.products
         ]
         return self._page(
             "build",
@@ -190,10 +179,10 @@ class Site:
             comparison=comparison,
             worse=_worse(comparison),
             open=of(Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.REPRODUCED),
-            fixed=comparison.having(Change.FIXED, Change.WORKS) if comparison else [],
+            fixed=comparison.having(IssueChange.FIXED, IssueChange.WORKS) if comparison else [],
             groups=[
                 (
-                    "Misbehaves in another way",
+                    "Fails otherwise",
                     "failed",
                     "The product failed, but not in the documented way.",
                     of(Verdict.FAILED),
@@ -205,26 +194,26 @@ class Site:
                     of(Verdict.SILENTLY_FIXED),
                 ),
                 (
-                    "Free of",
+                    "Free of it",
                     "free",
                     "The scenarios of these issues ran and the build behaved correctly.",
                     of(Verdict.CONFORMS, Verdict.CLEAR),
                 ),
                 (
-                    "Not judged",
+                    "Not known",
                     "unjudged",
-                    "The lab failed, or did not have what the scenario needs: nothing is known.",
+                    "The lab failed or lacks what the scenario needs, or nothing was run.",
                     [*of(Verdict.BLOCKED, Verdict.UNTESTABLE), *untested],
                 ),
             ],
         )
 
-    def issue(self, row: Row, trails: Mapping[Key, Sequence[Past]]) -> str:
+    def issue(self, row: IssueRow, trails: Mapping[Key, Sequence[PastResult]]) -> str:
         """Return the page of an issue; ``trails`` are the newest results of its cells."""
         documented = self.ledger.get(row.id)
         builds = {column.id: column.build for column in self.matrix.columns}
 
-        def trail(column: Column, one: Scenario) -> Sequence[Past]:
+        def trail(column: Column, one: ScenarioOnBuild) -> Sequence[PastResult]:
             key = Key.of(row.id, one.scenario, one.role, column.build, one.peer, one.substrate)
             return trails.get(key, [])
 
@@ -232,12 +221,12 @@ class Site:
             return build_page(build_id(build))
 
         sightings = self.history.sightings(row.id) if self.history else []
-        meetings = self.matrix.cells[row.id]
+        issues_on_builds = self.matrix.cells[row.id]
         moved = [
             (column, one)
             for column in self.matrix.columns
-            if column.id in meetings
-            for one in meetings[column.id].scenarios
+            if column.id in issues_on_builds
+            for one in issues_on_builds[column.id].scenarios
             if one.expects_now
         ]
         return self._page(
@@ -245,16 +234,16 @@ class Site:
             "../",
             script("common"),
             row=row,
-            meetings=meetings,
+            issues_on_builds=issues_on_builds,
             moved=moved,
-            tracks=tracks(row.ranges, sightings, builds),
+            tracks=range_evidence(row.ranges, sightings, builds),
             trails=trail,
             column_page=column_page,
-            source=source_of(documented) if documented else None,
+            sources=sources_of(documented) if documented else [],
         )
 
     def cell(
-        self, results: Repeats, past: Sequence[Past], pages: Mapping[str, str], address: str
+        self, results: Repeats, past: Sequence[PastResult], pages: Mapping[str, str], address: str
     ) -> str:
         """Return the page, at ``address``, of the newest of ``results``, which are of one run.
 
@@ -268,15 +257,15 @@ class Site:
         files: list[Kept] = []
         more, base = 0, ""
         if folder:
-            placed = self.shelf.place(cell.run, folder, cell.evidence or "")
+            placed = self.evidence.place(cell.run, folder, cell.evidence or "")
             files, more = kept(placed)
             page = (self.root / address).parent.resolve()
             base = f"{quote(Path(os.path.relpath(placed, page)).as_posix())}/"
         newest = cell_page(cell.key)
         if address == newest:
-            told = self.matrix.scenario(cell)
+            shown = self.matrix.scenario(cell)
         else:
-            told = scenario(results, self.ledger.get(cell.issue), self.history)
+            shown = scenario(results, self.ledger.get(cell.issue), self.history)
         return self._page(
             "cell",
             "../../../",
@@ -284,7 +273,7 @@ class Site:
             cell=cell,
             row=self.matrix.row(cell.issue),
             column=self.matrix.column(build_id(cell.build)),
-            told=told,
+            shown=shown,
             allure=address_in_allure(cell.key) if address == newest and self._has_allure else None,
             newer=newest if address != newest else None,
             others=others,
@@ -304,7 +293,7 @@ class Site:
             symptom_file=SYMPTOM,
         )
 
-    def _cell_pages(self, key: Key, newest: Repeats, past: Sequence[Past]) -> Iterator[str]:
+    def _cell_pages(self, key: Key, newest: Repeats, past: Sequence[PastResult]) -> Iterator[str]:
         """Write the pages of one cell; yield what could not be written."""
         results = {cell_page(key): newest}
         for earlier in self.earlier.get(key, ()):
@@ -319,13 +308,13 @@ class Site:
     # What pages are made from
 
     def _page(self, template: str, up: str, made_with: object, **values: Any) -> str:  # noqa: ANN401
-        return _render(template, self.matrix, self.made, up=up, script=made_with, **values)
+        return render(template, self.matrix, self.made, up=up, script=made_with, **values)
 
-    def _meetings(self) -> Iterator[News]:
+    def _issues_on_builds(self) -> Iterator[News]:
         for row in self.matrix.rows:
             for column in self.matrix.columns:
-                if meeting := self.matrix.cells[row.id].get(column.id):
-                    yield News(row, column, meeting)
+                if on_build := self.matrix.cells[row.id].get(column.id):
+                    yield News(row, column, on_build)
 
     @cached_property
     def _has_allure(self) -> bool:
@@ -334,81 +323,6 @@ class Site:
     def _write(self, address: str, text: str) -> None:
         put(self.root / address, text)
         self.written.add(address)
-
-
-def comparison_page(matrix: Matrix, comparison: Comparison) -> str:
-    """Return a page that stands alone and shows ``comparison`` and any other one of ``matrix``."""
-    made = Made(datetime.now(UTC), STALE_DAYS)
-    return _comparison(matrix, made, comparison.before, comparison.after, linked=False)
-
-
-def _comparison(
-    matrix: Matrix, made: Made, before: Column | None, after: Column | None, *, linked: bool
-) -> str:
-    builds = [
-        {
-            "id": one.id,
-            "called": _called(one),
-            "version": one.build.version,
-            "track": one.build.track,
-            "page": one.page if linked else None,
-        }
-        for one in matrix.columns
-    ]
-    issues = [
-        {
-            "id": row.id,
-            "title": row.title,
-            "page": row.page if linked else None,
-            "cells": {
-                column: {
-                    "verdict": meeting.verdict,
-                    "page": meeting.scenarios[0].page if linked else None,
-                }
-                for column, meeting in matrix.cells[row.id].items()
-            },
-        }
-        for row in matrix.rows
-    ]
-    return _render(
-        "compare",
-        matrix,
-        made,
-        up="",
-        script=script("common", "compare") if matrix.columns else script("common"),
-        here="compare",
-        linked=linked,
-        before=before.id if before else "",
-        after=after.id if after else "",
-        changes=list(Change),
-        data={
-            "builds": builds,
-            "issues": issues,
-            "signs": {one: one.sign for one in Verdict},
-            "changes": table([None, *Verdict]),
-            "words": {one: one.meaning for one in Change},
-            "tones": {one: _TONES.get(one, "calm") for one in Change},
-            "differs": [one for one in Change if one.differs],
-        },
-    )
-
-
-def _render(template: str, matrix: Matrix, made: Made, **values: Any) -> str:  # noqa: ANN401
-    return (
-        templates()
-        .get_template(f"{template}.html")
-        .render(
-            {"here": "", "linked": True, **values},
-            site=made,
-            matrix=matrix,
-            names=NAMES,
-            Verdict=Verdict,
-        )
-    )
-
-
-def _called(column: Column) -> str:
-    return f"{NAMES.get(column.build.product, column.build.product)} {column.build.short}"
 
 
 def _unique(values: Iterable[str]) -> list[str]:
@@ -428,4 +342,4 @@ def _superseded(columns: Iterable[Column]) -> set[str]:
 
 
 def _worse(comparison: Comparison | None) -> list[Any]:
-    return comparison.having(Change.BROKEN, Change.FAILS) if comparison else []
+    return comparison.having(IssueChange.BROKEN, IssueChange.FAILS) if comparison else []

@@ -1,10 +1,9 @@
 // Allure 3's configuration. What is particular to a report stands beside it in report.json.
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 
 const here = (name) => new URL(name, import.meta.url);
 const report = JSON.parse(readFileSync(here("report.json"), "utf8"));
-const tools = createRequire(report.tools);
 const has = (labels, name, value) => labels.some((one) => one.name === name && one.value === value);
 
 export default {
@@ -29,7 +28,7 @@ export default {
   })),
   plugins: {
     awesome: {
-      import: tools.resolve("@allurereport/plugin-awesome"),
+      import: fileURLToPath(here("site-report.mjs")),
       options: {
         // Only a single file can be opened without a web server.
         singleFile: true,

@@ -17,10 +17,13 @@ function link(page, attributes, ...children) {
   return page ? element("a", { ...attributes, href: page }, ...children) : element("span", attributes, ...children);
 }
 
-function pill(met) {
-  if (!met) return element("span", { class: "soft" }, "no run");
-  const sign = element("span", { class: "sign", "aria-hidden": "true" }, data.signs[met.verdict]);
-  return link(met.page, { class: "cell" }, element("span", { class: `pill ${met.verdict}` }, sign, ` ${met.verdict}`));
+function pill(found) {
+  if (!found) return element("span", { class: "soft" }, "no run");
+  const { verdict, page } = found;
+  const sign = element("span", { class: "sign", "aria-hidden": "true" }, data.signs[verdict]);
+  const words = element("span", { class: "words" }, data.answers[verdict]);
+  if (verdict !== "not-applicable") words.append(" ", element("span", { class: "verdict" }, verdict));
+  return link(page, { class: "cell" }, element("span", { class: `pill ${verdict}` }, sign, " ", words));
 }
 
 function cell(label, ...children) {
@@ -51,7 +54,7 @@ function show() {
   const counts = order.map((word) => [found.filter((one) => one.change === word).length, word]).filter(([count]) => count);
   document.getElementById("summary").textContent = counts.length
     ? counts.map(([count, word]) => `${count} ${word}`).join(", ")
-    : "No issue met either of them.";
+    : "Neither of them has results of an issue that concerns it.";
   document.getElementById("nothing").hidden = shown.length > 0 || found.length === 0;
   document.getElementById("command").textContent = `clusterproof diff ${before.id} ${after.id}`;
   for (const [side, build] of [["from", before], ["to", after]]) {

@@ -2,7 +2,7 @@
 const filters = document.getElementById("filters");
 const boxes = [...filters.querySelectorAll("input[type=checkbox]")];
 const text = document.getElementById("text");
-const told = document.getElementById("shown");
+const shownCount = document.getElementById("shown");
 const reset = document.getElementById("reset");
 const rows = [...document.querySelectorAll("tr.issue")];
 const columns = [...document.querySelectorAll(".matrix [data-product]")];
@@ -19,11 +19,11 @@ function chosen() {
 const allows = (group, value) => !group || group.has(value);
 
 // Any of the chosen marks is enough; "stale" is a question of when somebody looks, so it is no data.
-function marked(marks, row, meet) {
+function marked(marks, row, onBuild) {
   if (!marks) return true;
-  const carried = new Set(meet.dataset.marks.split(" "));
+  const carried = new Set(onBuild.dataset.marks.split(" "));
   if ("onesided" in row.dataset) carried.add("one-sided");
-  if (meet.querySelector(".stale")) carried.add("stale");
+  if (onBuild.querySelector(".stale")) carried.add("stale");
   return [...marks].some((mark) => carried.has(mark));
 }
 
@@ -40,9 +40,9 @@ function apply() {
   let shown = 0;
   for (const row of rows) {
     let hits = 0;
-    for (const meet of row.querySelectorAll(".meet")) {
-      meet.hidden = !allows(substrate, meet.dataset.substrate);
-      if (!meet.hidden && !meet.parentElement.hidden && allows(verdict, meet.dataset.verdict) && marked(marks, row, meet)) hits += 1;
+    for (const onBuild of row.querySelectorAll(".on-build")) {
+      onBuild.hidden = !allows(substrate, onBuild.dataset.substrate);
+      if (!onBuild.hidden && !onBuild.parentElement.hidden && allows(verdict, onBuild.dataset.verdict) && marked(marks, row, onBuild)) hits += 1;
     }
     const wanted = hits > 0 || !(verdict || substrate || product || marks);
     row.hidden = !(wanted && allows(area, row.dataset.area) && words.every((word) => row.dataset.text.includes(word)));
@@ -50,7 +50,7 @@ function apply() {
   }
   for (const group of document.querySelectorAll("tbody.area")) group.hidden = !group.querySelector("tr.issue:not([hidden])");
   const filtered = words.length > 0 || boxes.some((box) => box.checked);
-  told.textContent = shown === rows.length && !filtered ? "" : `${shown} of ${rows.length} issues`;
+  shownCount.textContent = shown === rows.length && !filtered ? "" : `${shown} of ${rows.length} issues`;
   reset.hidden = !filtered;
   document.getElementById("nothing").hidden = shown > 0;
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.cluster import existing_cluster, tenant
-from clusterproof.lab.cluster.existing_cluster import OwnCluster
+from clusterproof.lab.cluster.existing_cluster import ExistingCluster
 from clusterproof.lab.cluster.tenant import Door, HarmError, HarmlessApi, Tenant
 from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError, UsageError
@@ -87,14 +87,14 @@ class TestPlace:
             return Answer(status=201)
 
         server.say["POST projects"] = without
-        with pytest.raises(LabError, match="with other settings; it was removed again"):
+        with pytest.raises(LabError, match="with other settings; it was removed"):
             place.open()
         assert list(server.projects) == ["default"]
 
     def test_of_another_run_is_not_removed(self, server, place):
         config = {"user.clusterproof": "true", "user.clusterproof.run": "of-another"}
         server.projects[place.project] = {"name": place.project, "config": config}
-        with pytest.raises(LabError, match=r"is not one that run .* has made; it stays"):
+        with pytest.raises(LabError, match=r"was not made by run .*, and is left alone"):
             place.close()
         assert place.project in server.projects
 
@@ -223,15 +223,15 @@ def file(server, tmp_path, monkeypatch) -> Path:
     return path
 
 
-class TestOwnCluster:
-    def connect(self, path: Path) -> OwnCluster:
-        return OwnCluster.connect(path, catalogue.load(), Run("r1"))
+class TestExistingCluster:
+    def connect(self, path: Path) -> ExistingCluster:
+        return ExistingCluster.connect(path, catalogue.load(), Run("r1"))
 
     def test_is_only_looked_at(self, server, file):
         found = self.connect(file)
         assert changes(server) == []
         assert found.describe() == (
-            "own cluster staging: incus 7.0.2, 2 members Online, reached through m1"
+            "existing cluster staging: incus 7.0.2, 2 members Online, reached through m1"
         )
         assert found.pool == "local"
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from clusterproof.reports.commands import app
 from clusterproof.reports.decide.diff import (
-    Change,
+    IssueChange,
     UnknownBuildError,
     change,
     compare,
@@ -16,7 +16,6 @@ from clusterproof.reports.decide.diff import (
     predecessor,
     table,
 )
-from clusterproof.reports.history.history import record
 from clusterproof.reports.matrix.matrix import build_matrix
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.pages import HOSTILE, load
@@ -25,6 +24,7 @@ from tests.samples import (
     INCUS_702,
     build,
     cell,
+    record,
     sample_ledger,
     sample_run,
     stand_in_checkout,
@@ -42,20 +42,20 @@ def matrix(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "word"),
     [
-        (V.CONFORMS, V.REGRESSED, "broken"),
-        (V.CLEAR, V.DISCOVERED, "broken"),
-        (V.REPRODUCED, V.CONFORMS, "fixed"),
-        (V.REPRODUCED, V.SILENTLY_FIXED, "fixed"),
-        (V.REPRODUCED, V.REGRESSED, "still there"),
-        (V.REPRODUCED, V.FAILED, "fails"),
-        (V.FAILED, V.FAILED, "still fails"),
-        (V.FAILED, V.CLEAR, "works again"),
-        (V.BLOCKED, V.REPRODUCED, "there"),
-        (None, V.CONFORMS, "not there"),
-        (V.CLEAR, V.CONFORMS, "still fine"),
-        (V.CONFORMS, V.BLOCKED, "not seen"),
-        (V.REPRODUCED, V.UNTESTABLE, "not seen"),
-        (V.REPRODUCED, None, "not seen"),
+        (V.CONFORMS, V.REGRESSED, "new here"),
+        (V.CLEAR, V.DISCOVERED, "new here"),
+        (V.REPRODUCED, V.CONFORMS, "gone here"),
+        (V.REPRODUCED, V.SILENTLY_FIXED, "gone here"),
+        (V.REPRODUCED, V.REGRESSED, "in both"),
+        (V.REPRODUCED, V.FAILED, "fails here"),
+        (V.FAILED, V.FAILED, "fails in both"),
+        (V.FAILED, V.CLEAR, "works here"),
+        (V.BLOCKED, V.REPRODUCED, "has the bug"),
+        (None, V.CONFORMS, "free of it"),
+        (V.CLEAR, V.CONFORMS, "in neither"),
+        (V.CONFORMS, V.BLOCKED, "not known"),
+        (V.REPRODUCED, V.UNTESTABLE, "not known"),
+        (V.REPRODUCED, None, "not known"),
     ],
 )
 def test_what_becomes_of_an_issue(before, after, word):
@@ -66,8 +66,8 @@ def test_every_pair_of_verdicts_has_a_word_and_every_word_a_meaning():
     sides = [None, *Verdict]
     words = table(sides)
     found = {words[before or ""][after or ""] for before, after in itertools.product(sides, sides)}
-    assert found == {*Change}
-    assert all(word.meaning.endswith(".") for word in Change)
+    assert found == {*IssueChange}
+    assert all(word.meaning.endswith(".") for word in IssueChange)
     # What the lab could not judge is never a difference between builds.
     for unjudged, side in itertools.product((None, V.BLOCKED, V.UNTESTABLE, V.NOT_APPLICABLE), sides):
         assert not words[side or ""][unjudged or ""].differs
@@ -78,14 +78,14 @@ def test_two_builds_are_compared(matrix):
     before, after = find_build(matrix, "incus@6.0.4"), find_build(matrix, "incus@7.0.2")
     found = compare(matrix, before, after)
     assert {one.issue: one.change for one in found.issues} == {
-        "rolling-upgrade": Change.BROKEN,
-        "lxd-15218": Change.ABSENT,
-        "lxd-15313": Change.FINE,
+        "rolling-upgrade": IssueChange.BROKEN,
+        "lxd-15218": IssueChange.ABSENT,
+        "lxd-15313": IssueChange.FINE,
     }
-    assert found.summary == {Change.BROKEN: 1, Change.ABSENT: 1, Change.FINE: 1}
-    assert [one.issue for one in found.having(Change.BROKEN)] == ["rolling-upgrade"]
+    assert found.summary == {IssueChange.BROKEN: 1, IssueChange.ABSENT: 1, IssueChange.FINE: 1}
+    assert [one.issue for one in found.having(IssueChange.BROKEN)] == ["rolling-upgrade"]
     back = compare(matrix, after, before)
-    assert {one.issue: one.change for one in back.issues}["rolling-upgrade"] is Change.FIXED
+    assert {one.issue: one.change for one in back.issues}["rolling-upgrade"] is IssueChange.FIXED
 
 
 def test_of_several_revisions_the_newest_is_meant_and_the_whole_version_is_exact():
@@ -136,18 +136,18 @@ def test_the_command_tells_it_in_lines():
     assert lines[0] == (
         "Incus 6.0.4 (6.0.4-2+deb13u10, track 6.0) -> Incus 7.0.2 (7.0.2-3~bpo13+1, track 7.0)"
     )
-    assert lines[1].split("  ")[0] == "broken"
-    assert "+ clear -> ! discovered" in lines[1]
-    assert lines[-1] == "1 broken, 1 not there, 1 still fine"
+    assert lines[1].split("  ")[0] == "new here"
+    assert "+ free of it (clear) -> ! has the bug (discovered)" in lines[1]
+    assert lines[-1] == "1 new here, 1 free of it, 1 in neither"
 
 
 @pytest.mark.usefixtures("checkout")
 def test_the_command_gives_data():
     data = json.loads(invoke("incus@6.0.4", "incus@7.0.2", "--json").stdout)
     assert data["before"]["build"]["schema"] == 73
-    assert data["summary"] == {"broken": 1, "not there": 1, "still fine": 1}
+    assert data["summary"] == {"new here": 1, "free of it": 1, "in neither": 1}
     first = data["issues"][0]
-    assert (first["issue"], first["change"]) == ("rolling-upgrade", "broken")
+    assert (first["issue"], first["change"]) == ("rolling-upgrade", "new here")
     assert (first["before"]["verdict"], first["after"]["runs"]) == ("clear", 1)
 
 

@@ -9,9 +9,9 @@ from clusterproof.reports.commands import app
 from clusterproof.reports.decide import gate as gates
 from clusterproof.reports.decide.gate import Weight, gate_faults
 from clusterproof.reports.decide.policy import Policy, load_policy
-from clusterproof.reports.history.history import record
+from clusterproof.reports.results.answers import in_words
 from clusterproof.reports.results.verdicts import Observation, Verdict
-from tests.samples import INCUS_604, INCUS_702, LXD_502, START, cell, write_run
+from tests.samples import INCUS_604, INCUS_702, LXD_502, START, cell, record, write_run
 
 WAYS = {
     Verdict.REGRESSED: (Expectation.FIXED, Observation.SYMPTOM),
@@ -59,7 +59,7 @@ def test_every_two_verdicts_under_every_policy(policy):
         stops = [one for one in verdicts if code([one], "strict" if policy == "strict" else "expected")]
         assert len(result.lines) == len(stops) + 1
         for verdict in stops:
-            assert any(line.startswith(f"{verdict}: ") for line in result.lines)
+            assert any(line.startswith(f"{in_words(verdict)}: ") for line in result.lines)
 
 
 def test_an_offending_cell_is_told_with_all_that_helps():
@@ -76,15 +76,15 @@ def test_an_offending_cell_is_told_with_all_that_helps():
     regressed, blocked, summary = result.lines
     scenario = "suites/upgrade/test_downgrade.py::test_one_extension_less"
     assert regressed == (
-        f"regressed: {scenario} on incus@7.0.2 (7.0.2-3~bpo13+1) with incus@6.0.4 (6.0.4-2+deb13u10): "
-        "two lines ?[2J [evidence evidence/downgrade-702]"
+        f"has the bug (regressed): {scenario} on incus@7.0.2 (7.0.2-3~bpo13+1) "
+        "with incus@6.0.4 (6.0.4-2+deb13u10): two lines ?[2J [evidence evidence/downgrade-702]"
     )
     assert blocked == (
-        f"blocked: {scenario} on lxd@5.0.2 (5.0.2-5+deb12u6): no reason was recorded [no evidence]"
+        f"not known (blocked): {scenario} on lxd@5.0.2 (5.0.2-5+deb12u6): no reason was recorded [no evidence]"
     )
     assert summary == (
         "gate (expected): not passed: 1 cell not as expected, 1 blocked "
-        "(1 regressed, 1 blocked, 1 clear)"
+        "(has the bug: 1 regressed; free of it: 1 clear; not known: 1 blocked)"
     )
 
 
@@ -96,7 +96,9 @@ def test_a_long_reason_is_cut():
 def test_what_passes_says_so():
     result = gate([having(Verdict.CONFORMS), having(Verdict.REPRODUCED, build=LXD_502)])
     assert result.exit_code == 0
-    assert result.lines == ["gate (expected): passed: 2 cells as expected (1 reproduced, 1 conforms)"]
+    assert result.lines == [
+        "gate (expected): passed: 2 cells as expected (has the bug: 1 reproduced; free of it: 1 conforms)"
+    ]
 
 
 @pytest.mark.parametrize(("policy", "status"), [("expected", 2), ("strict", 2), ("none", 0)])
@@ -109,7 +111,7 @@ def test_nothing_judged_is_no_success(policy, status):
 def test_the_policy_none_still_says_what_is_wrong():
     result = gate([having(Verdict.REGRESSED)], "none")
     assert result.exit_code == 0
-    assert result.lines[0].startswith("regressed: ")
+    assert result.lines[0].startswith("has the bug (regressed): ")
     assert result.lines[-1].endswith("the exit status is 0 all the same")
 
 
@@ -124,11 +126,11 @@ def test_a_result_that_was_lost_is_no_success():
 
 def test_a_repeat_lifts_a_block_but_no_unexpected_verdict():
     later = START + timedelta(minutes=9)
-    well = having(Verdict.CONFORMS, started=later)
-    assert gate([having(Verdict.BLOCKED), well]).exit_code == 0
-    assert gate([having(Verdict.REGRESSED), well]).exit_code == 1
+    unaffected = having(Verdict.CONFORMS, started=later)
+    assert gate([having(Verdict.BLOCKED), unaffected]).exit_code == 0
+    assert gate([having(Verdict.REGRESSED), unaffected]).exit_code == 1
     assert gate([having(Verdict.BLOCKED, started=later), having(Verdict.CONFORMS)]).exit_code == 2
-    assert "1 cell " in gate([having(Verdict.REGRESSED), well]).lines[-1]
+    assert "1 cell " in gate([having(Verdict.REGRESSED), unaffected]).lines[-1]
 
 
 @pytest.mark.parametrize("verdict", Verdict)
@@ -206,9 +208,9 @@ def test_what_is_explained_does_not_stop_a_run(changes):
     result = gate([having(Verdict.SILENTLY_FIXED)], explaining({**FIXED, **changes}), today=TODAY)
     assert result.exit_code == 0
     told, summary = result.lines
-    assert told.startswith("explained: silently-fixed: suites/upgrade/test_downgrade.py::")
+    assert told.startswith("explained: free of it (silently-fixed): suites/upgrade/test_downgrade.py::")
     assert "(upstream backported it, the ledger follows; until 2026-03-02)" in told
-    assert summary == "gate (mine): passed: 0 cells as expected, 1 explained (1 silently-fixed)"
+    assert summary == "gate (mine): passed: 0 cells as expected, 1 explained (free of it: 1 silently-fixed)"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_some_cells_may_be_blocked_but_not_all(blocked, most, code):
     assert len(result.having(Weight.BLOCKS if code else Weight.TOLERATED)) == blocked
     if not code:
         assert result.lines[-1].startswith("gate (mine): passed: 2 cells as expected, 2 blocked and tolerated")
-        assert result.lines[0].startswith("tolerated: blocked: s")
+        assert result.lines[0].startswith("tolerated: not known (blocked): s")
 
 
 def test_what_blocks_can_be_explained_as_well():
@@ -264,8 +266,8 @@ def test_a_policy_that_takes_missing_results_in_its_stride():
 
 
 SEEN = {
-    "well": having(Verdict.CONFORMS),
-    "sick": having(Verdict.REGRESSED),
+    "unaffected": having(Verdict.CONFORMS),
+    "affected": having(Verdict.REGRESSED),
     "known": having(Verdict.REPRODUCED),
     "failing": having(Verdict.FAILED),
     "unseen": having(Verdict.BLOCKED),
@@ -275,27 +277,27 @@ SEEN = {
 @pytest.mark.parametrize(
     ("before", "after", "code"),
     [
-        ("well", "well", 0),
-        ("well", "sick", 1),
-        ("well", "known", 1),  # the ledger has come to know it, and it is worse all the same
-        ("well", "failing", 1),
-        ("well", "unseen", 2),
-        ("sick", "sick", 0),
-        ("known", "sick", 0),
-        ("sick", "failing", 0),
-        ("failing", "well", 0),
-        ("unseen", "sick", 1),
+        ("unaffected", "unaffected", 0),
+        ("unaffected", "affected", 1),
+        ("unaffected", "known", 1),  # the ledger has come to know it, and it is worse all the same
+        ("unaffected", "failing", 1),
+        ("unaffected", "unseen", 2),
+        ("affected", "affected", 0),
+        ("known", "affected", 0),
+        ("affected", "failing", 0),
+        ("failing", "unaffected", 0),
+        ("unseen", "affected", 1),
         ("unseen", "known", 0),
-        (None, "sick", 1),
+        (None, "affected", 1),
         (None, "known", 0),
-        (None, "well", 0),
+        (None, "unaffected", 0),
     ],
 )
 def test_only_what_the_predecessor_did_better_stops_a_build(before, after, code):
     past = [] if before is None else [SEEN[before].model_copy(update={"build": INCUS_604})]
     result = gate([SEEN[after]], "qualification", before=past)
     assert result.exit_code == code, result.lines
-    if (before, code) == ("well", 1):
+    if (before, code) == ("unaffected", 1):
         assert "(incus@6.0.4 conforms)" in result.lines[0]
         assert "1 cell worse than on the predecessor" in result.lines[-1]
 
@@ -330,7 +332,7 @@ def test_a_build_is_qualified_against_its_predecessor_in_history(tmp_path):
     first, worse, summary = result.stdout.splitlines()
     assert first == "incus@7.0.2 against incus@6.0.4 (6.0.4-2+deb13u10)"
     assert "(incus@6.0.4 conforms)" in worse
-    assert "1 cell worse than on the predecessor (1 regressed)" in summary
+    assert "1 cell worse than on the predecessor (has the bug: 1 regressed)" in summary
     # What the run itself saw of the predecessor counts before what history knows.
     write_run(run, [having(Verdict.REGRESSED, build=INCUS_604)])
     assert command("--run", run, "--policy", "qualification", "--build", "incus@7.0.2").exit_code == 0

@@ -1,27 +1,24 @@
-"""What the gate says in other forms: JUnit, Markdown, SARIF and a badge, also of hostile results."""
+"""The gate's result in other forms: JUnit, Markdown and a badge, also of hostile results."""
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sarif_pydantic import Sarif
 from typer.testing import CliRunner
 
 from clusterproof.reports.commands import app
 from clusterproof.reports.decide.gate import gate
 from clusterproof.reports.decide.policy import Policy, load_policy
 from clusterproof.reports.exports.junit import junit
-from clusterproof.reports.exports.sarif import sarif
 from clusterproof.reports.exports.summary import summary
 from clusterproof.reports.results.verdicts import Verdict
 from clusterproof.reports.site.badge import badge
 from tests.reports.decide.test_gate import having
-from tests.samples import BUILDS, INCUS_604, INCUS_702, LXD_502, cell, sample_ledger, write_run
+from tests.samples import INCUS_604, INCUS_702, LXD_502, cell, sample_ledger, write_run
 
 EXPLAINED = {
     "issue": "lxd-15313",
@@ -61,7 +58,7 @@ def test_junit_says_what_the_gate_says(result):
     found = cases(xml)
     failure = found["test_one_extension_less[incus@6.0.4-to-7.0.2]"].find("failure")
     assert failure.get("type") == "regressed"
-    assert failure.get("message") == "regressed: two lines"
+    assert failure.get("message") == "has the bug (regressed): two lines"
     assert "evidence: evidence/a" in failure.text
     assert found["test_one_extension_less[incus@6.0.4]"].find("error").get("type") == "blocked"
     assert "backported" in found["test_one_extension_less[lxd@5.0.2]"].find("skipped").get("message")
@@ -71,63 +68,24 @@ def test_junit_says_what_the_gate_says(result):
     assert found["test_b[incus@7.0.2]"].get("classname") == "suites.a.test_a"
 
 
-def test_the_summary_shows_every_finding(result):
+def test_the_summary_shows_every_objection(result):
     text = summary(result)
     assert text.startswith("## ✗ Not passed: 1 cell not as expected, 1 blocked, the results are incomplete")
     assert "### Stops the run" in text
     assert "### Explained" in text
     assert "backported &#124; &#60;b&#62;here" in text
-    assert text.count("\n| ✗ regressed |") == 2  # in the table of counts, and as a finding
+    assert text.count("\n| has the bug | ✗ regressed | 1 |") == 1
+    assert text.count("\n| ✗ has the bug &#40;regressed&#41; |") == 1
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {3, 6}
+    assert {row.count("|") for row in rows} == {4, 6}
     assert summary(gate([having(Verdict.CLEAR)], POLICY)).startswith("## ✓ Passed: 1 cell as expected")
 
 
-def test_a_summary_of_many_findings_stays_below_a_megabyte():
+def test_a_summary_of_many_objections_stays_below_a_megabyte():
     cells = [having(Verdict.REGRESSED, scenario=f"s{n}", reason="<" * 9000) for n in range(2000)]
     text = summary(gate(cells, POLICY))
     assert len(text.encode()) < 1 << 20
     assert "1700 more are in the results." in text
-
-
-def test_the_log_is_sarif(result, tmp_path):
-    log = json.loads(sarif(result, sample_ledger(tmp_path), tmp_path))
-    Sarif.model_validate(log)
-    (run,) = log["runs"]
-    (rule,) = run["tool"]["driver"]["rules"]
-    assert rule["id"] == "lxd-15313"
-    assert rule["helpUri"] == "https://github.com/canonical/lxd/issues/15313"
-    levels = [one["level"] for one in run["results"]]
-    assert levels == ["error", "warning", "note"]
-    explained = run["results"][2]
-    assert explained["suppressions"][0]["justification"].startswith("backported")
-    assert "suppressions" not in run["results"][0]
-    assert run["invocations"][0]["executionSuccessful"] is False
-
-
-def test_a_result_leads_to_its_scenario(tmp_path):
-    ledger = sample_ledger(tmp_path)
-    path = tmp_path / "suites/upgrade/test_downgrade.py"
-    path.write_text('"""A."""\n\n\ndef test_one_extension_less():\n    pass\n')
-
-    def region(one):
-        log = json.loads(sarif(gate([one], POLICY), ledger, tmp_path))
-        place = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
-        return place["artifactLocation"]["uri"], place["region"]["startLine"]
-
-    bad = having(Verdict.REGRESSED)
-    assert region(bad) == ("suites/upgrade/test_downgrade.py", 4)
-    gone = having(Verdict.REGRESSED, scenario="suites/gone.py::test_x")
-    assert region(gone) == ("suites/gone.py", 1)
-
-
-def test_a_finding_stays_the_same_from_run_to_run(tmp_path):
-    def prints(**changes):
-        log = json.loads(sarif(gate([having(Verdict.REGRESSED, **changes)], POLICY), {}, tmp_path))
-        return log["runs"][0]["results"][0]["partialFingerprints"]
-
-    assert prints() == prints(run="another", reason="other words")
-    assert len({str(prints(build=build)) for build in BUILDS}) == len(BUILDS)
 
 
 @pytest.mark.parametrize(
@@ -149,19 +107,15 @@ def test_the_badge_says_it_in_words_and_colour(verdict, says, colour, policy):
 
 
 @given(st.text(st.characters()) | st.just(HOSTILE), st.text(st.characters(), min_size=1) | st.just(HOSTILE))
-def test_hostile_results_harm_no_form(tmp_path_factory, reason, scenario):
-    root = tmp_path_factory.getbasetemp()
+def test_hostile_results_harm_no_form(reason, scenario):
     bad = gate([having(Verdict.REGRESSED, reason=reason, scenario=scenario, issue=scenario)], POLICY)
     ET.fromstring(junit(bad))
     text = summary(bad)
     assert not set("<>`@\x1b\x00") & set(text)
-    finding = [line for line in text.splitlines() if line.startswith("| ✗ regressed | ") and "incus" in line]
-    assert finding
-    assert finding[0].count("|") == 6
-    log = sarif(bad, {}, root)
-    assert not set("\x1b\x00") & set(log)
-    log.encode()
-    Sarif.model_validate_json(log)
+    rows = [line for line in text.splitlines() if line.startswith("| ✗ has the bug &#40;regressed&#41; | ")]
+    objections = [row for row in rows if "incus" in row]
+    assert objections
+    assert objections[0].count("|") == 6
 
 
 def test_the_command_writes_every_form(tmp_path, monkeypatch):
@@ -169,12 +123,11 @@ def test_the_command_writes_every_form(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "r", CELLS)
     (tmp_path / "summary.md").write_text("# Before\n")
-    args = ["gate", "--run", "r", "--junit", "out/j.xml", "--sarif", "s.sarif", "--badge", "b.svg"]
+    args = ["gate", "--run", "r", "--junit", "out/j.xml", "--badge", "b.svg"]
     result = CliRunner().invoke(app, [*args, "--summary", "summary.md"])
     assert result.exit_code == 1
     assert len(cases((tmp_path / "out/j.xml").read_text())) == 5
     assert (tmp_path / "summary.md").read_text().startswith("# Before\n## ✗ Not passed: 2 cells")
-    assert len(json.loads((tmp_path / "s.sarif").read_text())["runs"][0]["results"]) == 3
     assert "2 cells not as expected" in (tmp_path / "b.svg").read_text()
 
 

@@ -13,17 +13,11 @@ from typer.testing import CliRunner
 from clusterproof.reports.commands import app
 from clusterproof.reports.exports import allure_report
 from clusterproof.reports.exports.allure_report import DATA, AllureError, AllureMissingError, make_report
-from clusterproof.reports.history.history import History, record
-from tests.samples import BUILDS, cell, sample_ledger
+from clusterproof.reports.exports.allure_results import SITE
+from clusterproof.reports.history.history import History
+from tests.samples import BUILDS, cell, record, sample_ledger
 
-PAGE = """<html><head>
-<title>clusterproof</title></head><body>
-    <script>data</script>
-    <script async src="https://www.googletagmanager.com/gtag/js?id=G-X"></script>
-    <script>
-        gtag('js', new Date());
-    </script>
-<script>window.allure = {}</script></body></html>"""
+PAGE = "<html><head></head></html>"
 
 
 class Node:
@@ -50,7 +44,7 @@ class Node:
         elif not rc:
             results = list((folder / "results").glob("*-result.json"))
             self.facts = json.loads((folder / "report.json").read_text())
-            self.config = (folder / "allurerc.mjs").read_text()
+            self.configuration = {path.name: path.read_text() for path in folder.glob("*.mjs")}
             (folder / "report").mkdir()
             (folder / "report/index.html").write_text(PAGE)
             stats = {"stats": {"total": len(results) - self.lost}}
@@ -83,16 +77,6 @@ def test_the_report_is_part_of_the_site(make, node, tmp_path):
     assert [one["version"] for one in node.facts["environments"]] == [build.version for build in BUILDS]
     assert [path.name for path in (tmp_path / "site").iterdir()] == ["allure"]  # and nothing half done
     assert not list(tmp_path.glob(".allure.*"))
-
-
-def test_the_page_asks_nothing_of_other_hosts(make, node):  # noqa: ARG001
-    page = make().page.read_text()
-    assert "googletagmanager" not in page
-    assert "gtag" not in page
-    assert "<script>data</script>" in page
-    assert "window.allure = {}" in page
-    assert page.index("Content-Security-Policy") < page.index("<title>")
-    assert "default-src 'self'" in page
 
 
 def test_what_was_fetched_once_is_not_fetched_again(make, node, tmp_path):
@@ -133,7 +117,7 @@ def test_the_site_is_made_with_and_without_allure(node, tmp_path, monkeypatch):
     node.npm = 1
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 0
-    assert result.stderr.startswith("no Allure report: npm could not fetch Allure (it said nothing)")
+    assert result.stderr.startswith("no Allure report: npm could not fetch Allure (no output)")
     assert (tmp_path / "site/index.html").is_file()
     node.npm = 0
     result = CliRunner().invoke(app, args)
@@ -177,6 +161,9 @@ def test_node_is_the_wheel_s(monkeypatch):
 
 def test_the_configuration_stays_beside_its_facts(make, node):
     make()
-    used = set(re.findall(r"report\.(\w+)", node.config)) - {"json"}
-    assert used <= set(node.facts)
+    used = set(re.findall(r"\breport\.(\w+)", node.configuration["allurerc.mjs"])) - {"json", "mjs"}
+    used |= {"tools", "site"}
+    assert used == set(node.facts)
+    assert "const { tools, site } = JSON.parse" in node.configuration["site-report.mjs"]
     assert Path(node.facts["tools"]).name == "cli.js"
+    assert node.facts["site"] == SITE

@@ -51,7 +51,6 @@ def test_flakes_are_told_with_their_interval(flakes, words):
 
 def test_flakes_differ_from_what_most_of_their_like_showed():
     assert Flakes.of([]) == Flakes(0, 0)
-    assert Flakes().rate is None
     assert Flakes().interval == (0.0, 1.0)
     assert Flakes.of([{"symptom": 1}, {"conforms": 3}]) == Flakes(0, 3)
     assert Flakes.of([{"symptom": 2, "conforms": 7, "other-failure": 1}, {"symptom": 4}]) == Flakes(3, 14)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from clusterproof.builds import Expectation
 from clusterproof.reports.commands import app
-from clusterproof.reports.history.stability import steadiness
+from clusterproof.reports.history.stability import stability
 from clusterproof.reports.results.verdicts import Observation
 from tests.samples import INCUS_604, INCUS_702, START, cell, write_run
 
@@ -29,7 +29,7 @@ def history(seen, **changes):
 
 
 @pytest.mark.parametrize(
-    ("seen", "times", "steady"),
+    ("seen", "times", "stable"),
     [
         ("cc", 2, True),
         ("c", 2, False),
@@ -42,43 +42,43 @@ def history(seen, **changes):
         ("ccn", 2, False),
     ],
 )
-def test_a_cell_is_steady_that_gave_one_verdict_in_its_last_runs(seen, times, steady):
-    assert steadiness(history(seen), times).steady is steady
+def test_a_cell_is_stable_that_gave_one_verdict_in_its_last_runs(seen, times, stable):
+    assert stability(history(seen), times).stable is stable
 
 
 @given(st.text(alphabet="csob", min_size=1, max_size=20), st.integers(2, 12))
-def test_the_order_of_reading_does_not_matter_and_one_flip_is_never_steady(seen, times):
-    found = steadiness(reversed(history(seen)), times)
-    assert found == steadiness(history(seen), times)
+def test_the_order_of_reading_does_not_matter_and_one_flip_is_never_stable(seen, times):
+    found = stability(reversed(history(seen)), times)
+    assert found == stability(history(seen), times)
     last = seen[-times:]
-    assert found.steady is (len(last) == times and len(set(last)) == 1 and last[0] != "b")
+    assert found.stable is (len(last) == times and len(set(last)) == 1 and last[0] != "b")
 
 
 @pytest.mark.parametrize(
     ("seen", "word"),
     [
-        ("ccc", "steady"),
+        ("ccc", "stable"),
         ("cc", "too few runs"),
-        ("sc", "not steady"),
-        ("bb", "not steady"),
-        ("occc", "steady"),
+        ("sc", "unstable"),
+        ("bb", "unstable"),
+        ("occc", "stable"),
     ],
 )
 def test_a_cell_that_ran_too_seldom_is_told_from_one_that_changed(seen, word):
-    assert next(steadiness(history(seen), 3).lines(every=True)).startswith(f"{word}: ")
+    assert next(stability(history(seen), 3).lines(every=True)).startswith(f"{word}: ")
 
 
 def test_what_never_ran_is_counted_apart():
     never = history("nnn", build=INCUS_604)
-    found = steadiness([*never, *history("cc")], 2)
-    assert (len(found.rows), found.idle, found.steady) == (1, 1, True)
-    assert not steadiness(never, 2).steady
-    assert not steadiness([], 2).steady
+    found = stability([*never, *history("cc")], 2)
+    assert (len(found.cells), found.idle, found.stable) == (1, 1, True)
+    assert not stability(never, 2).stable
+    assert not stability([], 2).stable
 
 
-def test_clusters_that_were_struck_do_not_count():
-    struck = history("so", fault="kill-daemon")
-    assert steadiness([*struck, *history("cc")], 2).steady
+def test_clusters_that_were_fault_injected_do_not_count():
+    fault_injected = history("so", fault="kill-daemon")
+    assert stability([*fault_injected, *history("cc")], 2).stable
 
 
 def test_the_lines_name_what_flips_and_what_it_showed():
@@ -86,16 +86,16 @@ def test_the_lines_name_what_flips_and_what_it_showed():
         *history("cco"),
         *history("sss", build=INCUS_604, peer=INCUS_702, expectation=Expectation.AFFECTED),
     ]
-    found = steadiness(cells, 3)
+    found = stability(cells, 3)
     scenario = "lxd-15313: test_one_extension_less on"
-    flips = f"not steady: {scenario} incus@7.0.2 (container): 1 failed, before 2 conforms"
-    steady = f"steady: {scenario} incus@6.0.4 with incus@7.0.2 (container): 3 reproduced"
+    flips = f"unstable: {scenario} incus@7.0.2 (container): 1 failed, before 2 conforms"
+    stable = f"stable: {scenario} incus@6.0.4 with incus@7.0.2 (container): 3 reproduced"
     tail = [
-        "lxd-15313: 1 of 2 cells steady, 1 to 3 in a row",
-        "steady: 1 of 2 cells gave one verdict in their last 3 runs",
+        "lxd-15313: 1 of 2 cells stable, 1 to 3 in a row",
+        "stable: 1 of 2 cells gave one verdict in their last 3 runs",
     ]
     assert list(found.lines()) == [flips, *tail]
-    assert sorted(found.lines(every=True)) == sorted([flips, steady, *tail])
+    assert sorted(found.lines(every=True)) == sorted([flips, stable, *tail])
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def runs(tmp_path):
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(app, ["steady", *map(str, arguments)])
+    return CliRunner().invoke(app, ["stability", *map(str, arguments)])
 
 
 def test_the_command_reads_folders_of_runs_and_each_run_once(runs):
@@ -116,7 +116,7 @@ def test_the_command_reads_folders_of_runs_and_each_run_once(runs):
     assert "on incus@7.0.2 (container): 3 conforms" in good.output
     few = invoke(runs)
     assert few.exit_code == 1
-    assert "steady: 0 of 1 cells gave one verdict in their last 10 runs" in few.output
+    assert "stable: 0 of 1 cells gave one verdict in their last 10 runs" in few.output
 
 
 def test_the_command_refuses_what_is_no_run_in_one_line(tmp_path):
@@ -132,4 +132,4 @@ def test_a_result_that_is_missing_may_have_been_another_verdict(runs):
     found = invoke(runs, "--times", "3")
     assert found.exit_code == 1
     assert "problem: " in found.output
-    assert "steady: 1 of 1 cells" in found.output
+    assert "stable: 1 of 1 cells" in found.output

@@ -32,9 +32,9 @@ def cells(ledger):
 def verdicts(matrix):
     return {
         (row, column, one.scenario, one.role): (one.verdict, one.stands, one.observation)
-        for row, meetings in matrix.cells.items()
-        for column, meeting in meetings.items()
-        for one in meeting.scenarios
+        for row, issues_on_builds in matrix.cells.items()
+        for column, on_build in issues_on_builds.items()
+        for one in on_build.scenarios
     }
 
 
@@ -95,7 +95,7 @@ def refused(folders, out) -> str:
 def test_shards_of_different_cuts(tmp_path, cells):
     one = write_shards(tmp_path / "a", cells, 2)
     other = write_shards(tmp_path / "b", cells[1:], 2)
-    assert "they were cut differently" in refused([one[0], other[1]], tmp_path / "joined")
+    assert "they are of different cuts" in refused([one[0], other[1]], tmp_path / "joined")
 
 
 def test_a_shard_that_is_there_twice(tmp_path, cells):
@@ -173,12 +173,13 @@ def test_evidence_of_one_cell_in_two_runs(tmp_path, cells):
 def test_shards_on_the_command_line(tmp_path, monkeypatch, ledger, cells):
     stand_in_checkout(tmp_path / "checkout", monkeypatch)
     write_shards(tmp_path / "machines", cells, 3)
-    arguments = ["merge", str(tmp_path / "machines"), "--run", "out/merged", "--history", "out/history.sqlite"]
+    merged = CliRunner().invoke(app, ["merge", str(tmp_path / "machines"), "--history", "out/history.sqlite"])
+    count = len(cells)
+    assert f"{count} results, {count} of them new; out/history.sqlite has {count} results" in merged.output
+    arguments = ["join", str(tmp_path / "machines"), "--run", "out/merged", "--history", "out/history.sqlite"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "page: out/merged/index.html" in done.output
-    count = len(cells)
-    assert f"{count} results, {count} of them new; out/history.sqlite has {count} results" in done.output
     whole = publish(write_run(tmp_path / "whole", cells), ledger)
     told = json.loads((tmp_path / "checkout/out/merged/matrix.json").read_text())
     assert told["summary"] == json.loads(whole.matrix.json_text())["summary"]
@@ -192,7 +193,7 @@ def test_shards_on_the_command_line(tmp_path, monkeypatch, ledger, cells):
 def test_a_missing_shard_on_the_command_line(tmp_path, monkeypatch, cells):
     monkeypatch.chdir(tmp_path / "checkout")
     first, _ = write_shards(tmp_path / "machines", [cell for cell in cells if cell.verdict.expected], 2)
-    done = CliRunner().invoke(app, ["merge", str(first), "--run", "out/merged"])
+    done = CliRunner().invoke(app, ["join", str(first), "--run", "out/merged"])
     assert done.exit_code == 0
     assert "problem: of the 2 shards of cut" in done.output
     done = CliRunner().invoke(app, ["gate", "--run", "out/merged"])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterproof.builds import Expectation
-from clusterproof.reports.history.history import Past
+from clusterproof.reports.history.history import PastResult
 from clusterproof.reports.plan.priority import STALE, UNKNOWN, Candidate, Durations, Why, cut, ranked
 from clusterproof.reports.results.results import Key
 from clusterproof.reports.results.verdicts import ROLES, Observation, Verdict
@@ -39,7 +39,7 @@ def candidate(
     runs=True,
 ):
     identity = key(issue, scenario, build, role)
-    past = verdict and Past(
+    past = verdict and PastResult(
         "r", scenario, role, build.product, build.version, START, OBSERVED[verdict], verdict
     )
     name = f"{issue}/{scenario}[{build.name}]"

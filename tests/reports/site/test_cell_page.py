@@ -32,7 +32,7 @@ from tests.samples import (
     write_run,
 )
 
-SICK = {
+AFFECTED_CELL = {
     "build": LXD_502,
     "observation": Observation.SYMPTOM,
     "expectation": Expectation.AFFECTED,
@@ -92,11 +92,11 @@ def shown(tmp_path, ledger):
 
 
 def test_the_page_tells_the_verdict_and_everything_about_the_cell(shown):
-    page_ = shown(cell(**SICK), files={"symptom.txt": b"version is behind\n", "m1/a.log": b"x" * 1500})
+    page_ = shown(cell(**AFFECTED_CELL), files={"symptom.txt": b"version is behind\n", "m1/a.log": b"x" * 1500})
     text = page_.words
     for said in (
         "Downgrade inside an LTS channel breaks the cluster LXD 5.0.2 · test_one_extension_less",
-        "● reproduced The documented symptom showed on an affected build.",
+        "● has the bug reproduced The documented symptom showed on an affected build.",
         "Expected affected Observed symptom Why the member comes back: not within 30 s",
         "The lines that show it version is behind",
         "✗ fails the member comes back at 0:21.4",
@@ -160,13 +160,13 @@ BROKEN = [
 
 @pytest.mark.parametrize("line", BROKEN)
 def test_a_line_that_is_no_step_costs_itself_only(shown, line):
-    text = shown(cell(**SICK), steps=[STEPS[0], line, STEPS[1]]).words
+    text = shown(cell(**AFFECTED_CELL), steps=[STEPS[0], line, STEPS[1]]).words
     assert "2 steps" in text
     assert "1 line of the transcript cannot be read." in text
 
 
 def test_a_torn_last_line_is_told(shown):
-    text = shown(cell(**SICK), tail=b'{"at": "2026').words
+    text = shown(cell(**AFFECTED_CELL), tail=b'{"at": "2026').words
     assert "7 steps" in text
     assert "1 line of the transcript cannot be read; the last one is cut off in the middle." in text
 
@@ -191,7 +191,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("strange", STRANGE)
 def test_a_strange_step_does_not_break_the_page(shown, strange):
-    assert "3 steps" in shown(cell(**SICK), steps=[STEPS[0], strange, STEPS[1]]).words
+    assert "3 steps" in shown(cell(**AFFECTED_CELL), steps=[STEPS[0], strange, STEPS[1]]).words
 
 
 @given(
@@ -221,7 +221,7 @@ def test_any_object_is_a_step(tmp_path_factory, data):
 
 def test_of_many_steps_the_middle_is_left_out(shown):
     steps = [step(n, what=f"step {n}.") for n in range(2000)]
-    text = shown(cell(**SICK), steps=steps).words
+    text = shown(cell(**AFFECTED_CELL), steps=steps).words
     left_out = 2000 - module.FIRST - module.LAST
     assert f"{left_out:,} steps left out here; all of it is in transcript.jsonl" in text
     shown_ = {int(number) for number in re.findall(r" step (\d+)\.", text)}
@@ -229,8 +229,8 @@ def test_of_many_steps_the_middle_is_left_out(shown):
 
 
 def test_a_huge_transcript_makes_a_small_page(tmp_path, ledger):
-    run = write_run(tmp_path / "r", [cell(**SICK)])
-    folder = run / SICK["evidence"]
+    run = write_run(tmp_path / "r", [cell(**AFFECTED_CELL)])
+    folder = run / AFFECTED_CELL["evidence"]
     write_transcript(folder, [step(1, what="first")])
     with (folder / TRANSCRIPT).open("ab") as file:
         file.write(json.dumps(step(2, stdout="<&'\">" * 200_000)).encode() + b"\n")
@@ -238,7 +238,7 @@ def test_a_huge_transcript_makes_a_small_page(tmp_path, ledger):
     with (folder / TRANSCRIPT).open("ab") as file:
         file.write(b"\n" + json.dumps(step(3, what="last")).encode() + b"\n")
     publish(run, ledger)
-    html = (run / cell_page(cell(**SICK).key)).read_text()
+    html = (run / cell_page(cell(**AFFECTED_CELL).key)).read_text()
     assert len(html) < 100_000
     text = Page(html).words
     assert re.search(r"first 100 ms 100 MB left out here; .* last", text)
@@ -268,7 +268,7 @@ def test_hostile_content_stays_text(shown, text):
         step(1, verb=text, target=text, what=text, stdout=text, stderr=text, error=text, rc=text),
         {text: text, "lines": [text]},
     ]
-    one = cell(**SICK | {"reason": text, "run": text, "scenario": f"a::{text}", "evidence": name})
+    one = cell(**AFFECTED_CELL | {"reason": text, "scenario": f"a::{text}", "evidence": name})
     raw = text.encode(errors="surrogatepass")
     page_ = shown(one, steps=hostile, files={"symptom.txt": raw + b"\xff\x00\n", "m1/<b>&\x80.log": b""})
     assert {tag for tag, _ in page_.tags} <= TAGS
@@ -309,7 +309,7 @@ def test_text_for_a_page_can_be_written(text):
 
 
 def test_symptom_lines_are_bounded(shown):
-    page_ = shown(cell(**SICK), files={"symptom.txt": (b"x" * 5000 + b"\n") * 2000})
+    page_ = shown(cell(**AFFECTED_CELL), files={"symptom.txt": (b"x" * 5000 + b"\n") * 2000})
     text = page_.words
     assert len(text) < 50_000
     assert "There are more in symptom.txt." in text
@@ -317,11 +317,11 @@ def test_symptom_lines_are_bounded(shown):
 
 def test_of_repeats_in_one_folder_the_newest_is_told(shown):
     later = START + timedelta(seconds=100)
-    newest = cell(**SICK | {"observation": Observation.CONFORMS, "started": later, "reason": ""})
+    newest = cell(**AFFECTED_CELL | {"observation": Observation.CONFORMS, "started": later, "reason": ""})
     steps = [*STEPS, step(101, what="of the newest"), step(102, "check", "scenario", "fine")]
-    page_ = shown(newest, cell(**SICK), steps=steps, files={"symptom.txt": b"version is behind\n"})
+    page_ = shown(newest, cell(**AFFECTED_CELL), steps=steps, files={"symptom.txt": b"version is behind\n"})
     text = page_.words
-    assert "? silently-fixed" in text
+    assert "? free of it silently-fixed" in text
     assert "The newest of 2 results in this folder." in text
     assert "version is behind" not in text.replace("its version is behind", "")
     assert "Timeline 2 steps 7 steps of" in text
@@ -331,20 +331,20 @@ def test_of_repeats_in_one_folder_the_newest_is_told(shown):
 
 def test_a_repeat_does_not_take_back_what_stands(shown):
     regressed = {"build": INCUS_702, "expectation": Expectation.FIXED, "evidence": "evidence/a"}
-    first = cell(**SICK | regressed)
+    first = cell(**AFFECTED_CELL | regressed)
     second = cell(**regressed, started=START + timedelta(seconds=9))
-    assert "For the cell stands ✗ regressed: trying again" in shown(first, second).words
+    assert "What counts for the cell is ✗ has the bug regressed: another try" in shown(first, second).words
 
 
 def test_what_the_history_knows_is_told(tmp_path, ledger):
     for run, when in (("r1", START), ("r2", START + timedelta(days=1))):
         seen = Observation.CONFORMS if run == "r1" else Observation.SYMPTOM
-        one = cell(**SICK | {"run": run, "started": when, "observation": seen})
-        folder = write_run(tmp_path / "out" / run, [one]) / SICK["evidence"]
+        one = cell(**AFFECTED_CELL | {"run": run, "started": when, "observation": seen})
+        folder = write_run(tmp_path / "out" / run, [one]) / AFFECTED_CELL["evidence"]
         folder.mkdir(parents=True)
         publish(folder.parent.parent, ledger)
     text = load(tmp_path / "out/r2" / cell_page(one.key)).words
-    assert "Before was silently-fixed in the run before; changed 1 time in 2 runs" in text
+    assert "Before free of it (silently-fixed) in the run before; changed 1 time in 2 runs" in text
 
 
 def test_a_cell_that_did_not_run_has_a_page(shown):
@@ -397,8 +397,8 @@ def test_many_files_are_bounded(tmp_path):
 
 
 def test_a_page_that_cannot_be_written_is_a_problem_and_no_end(tmp_path, ledger):
-    run = write_run(tmp_path / "out/r1", [cell(**SICK)])
-    (run / cell_page(cell(**SICK).key)).mkdir(parents=True)
+    run = write_run(tmp_path / "out/r1", [cell(**AFFECTED_CELL)])
+    (run / cell_page(cell(**AFFECTED_CELL).key)).mkdir(parents=True)
     published = publish(run, ledger)
     (problem,) = published.problems
     assert problem.startswith('no page for "evidence/lxd-15313-test-lxd@5.0.2": ')
@@ -407,23 +407,23 @@ def test_a_page_that_cannot_be_written_is_a_problem_and_no_end(tmp_path, ledger)
 
 
 def test_publishing_again_changes_nothing(shown, tmp_path):
-    shown(cell(**SICK))
-    path = tmp_path / "out/r1" / cell_page(cell(**SICK).key)
+    shown(cell(**AFFECTED_CELL))
+    path = tmp_path / "out/r1" / cell_page(cell(**AFFECTED_CELL).key)
     before = path.read_bytes()
     (tmp_path / "out/r1/results.jsonl").unlink()
-    shown(cell(**SICK))
+    shown(cell(**AFFECTED_CELL))
     assert path.read_bytes() == before
 
 
 def test_the_command_runs_the_cell_again():
     assert parameter(cell(build=INCUS_702)) == "incus@7.0.2"
     assert command(cell(build=INCUS_702)) == (
-        'tox run -e qualify -- "suites/upgrade/test_downgrade.py::test_one_extension_less[incus@7.0.2]"'
+        'clusterproof qualify "suites/upgrade/test_downgrade.py::test_one_extension_less[incus@7.0.2]"'
     )
     change = cell(build=INCUS_604, peer=INCUS_702)
     assert parameter(change) == "incus@7.0.2-to-6.0.4"
     assert command(change) == (
-        "tox run -e qualify -- --build incus@7.0.2 --build incus@6.0.4 "
+        "clusterproof qualify --build incus@7.0.2 --build incus@6.0.4 "
         '"suites/upgrade/test_downgrade.py::test_one_extension_less[incus@7.0.2-to-6.0.4]"'
     )
 
@@ -431,7 +431,7 @@ def test_the_command_runs_the_cell_again():
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1))
 def test_the_command_is_quoted(scenario):
     text = command(cell(scenario=scenario, build=INCUS_702))
-    assert shlex.split(text) == ["tox", "run", "-e", "qualify", "--", f"{scenario}[incus@7.0.2]"]
+    assert shlex.split(text) == ["clusterproof", "qualify", f"{scenario}[incus@7.0.2]"]
     if not text.endswith("'"):
         assert not re.search(r"[$`\\!]", text)
 
@@ -459,8 +459,8 @@ def test_words_for_sizes_and_times():
 
 
 def test_a_ledger_that_changed_since_judges_nothing_again_but_is_told(tmp_path, ledger):
-    run = write_run(tmp_path / "out/r1", [cell(**SICK), cell(build=INCUS_702)])
-    (run / SICK["evidence"]).mkdir(parents=True)
+    run = write_run(tmp_path / "out/r1", [cell(**AFFECTED_CELL), cell(build=INCUS_702)])
+    (run / AFFECTED_CELL["evidence"]).mkdir(parents=True)
     publish(run, ledger)
     assert "The ledger has changed" not in (run / "issues/lxd-15313.html").read_text()
     edited = DOWNGRADE.replace(
@@ -470,16 +470,16 @@ def test_a_ledger_that_changed_since_judges_nothing_again_but_is_told(tmp_path, 
     write_ledger(tmp_path, {"upgrade/test_downgrade": edited})
     changed = load_ledger(tmp_path)
     published = publish(run, changed)
-    meeting = published.matrix.cells["lxd-15313"]["lxd@5.0.2-5+deb12u6"]
-    assert meeting.verdict == "reproduced"
-    (scenario,) = meeting.scenarios
+    on_build = published.matrix.cells["lxd-15313"]["lxd@5.0.2-5+deb12u6"]
+    assert on_build.verdict == "reproduced"
+    (scenario,) = on_build.scenarios
     assert (scenario.expectation, scenario.expects_now) == ("affected", "fixed")
     text = load(run / "issues/lxd-15313.html").words
     assert (
         "The ledger has changed since 1 result of this issue was judged. LXD 5.0.2, "
         "test_one_extension_less: expected affected then, fixed now The verdicts are those given then."
     ) in text
-    text = load(run / cell_page(cell(**SICK).key)).words
+    text = load(run / cell_page(cell(**AFFECTED_CELL).key)).words
     assert (
         "The ledger has changed since. It expected affected when this verdict was given, and expects fixed now."
         in text

@@ -11,8 +11,8 @@ from clusterproof.builds import Bound, Build, Expectation, Range
 from clusterproof.reports.commands import app
 from clusterproof.reports.exports.allure_results import address
 from clusterproof.reports.history.flakes import Flakes
-from clusterproof.reports.history.history import record
 from clusterproof.reports.matrix.urls import build_page, cell_page, issue_page
+from clusterproof.reports.results.answers import Answer, answer
 from clusterproof.reports.results.ledger import load_ledger
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from clusterproof.reports.site import published_evidence
@@ -27,6 +27,7 @@ from tests.samples import (
     START,
     build,
     cell,
+    record,
     sample_ledger,
     sample_run,
     stand_in_checkout,
@@ -99,8 +100,11 @@ def test_pages_ask_no_other_host_and_run_no_script_but_ours(out):
 def test_the_front_page_tells_all_without_colours(out):
     words = load(out / "index.html").words
     for verdict in Verdict:
-        assert f"{verdict.sign} {verdict}" in words
-        assert verdict.meaning in words
+        behind = "" if verdict is Verdict.NOT_APPLICABLE else f" {verdict}"
+        assert f"{verdict.sign} {answer(verdict)}{behind}" in words
+        assert verdict.meaning in words or verdict is Verdict.NOT_APPLICABLE
+    for said in Answer:
+        assert said.meaning in words
     assert (
         "3 results not as documented, 1 blocked by the lab of 24 results: 4 issues on 5 builds." in words
     )
@@ -117,8 +121,8 @@ def test_the_front_page_has_real_tables(out):
 
 def test_a_cell_of_the_matrix_tells_runs_flips_age_and_what_it_was(out):
     words = load(out / "index.html").words
-    assert "✓ conforms 2 runs, 24 h ago was regressed 1 flip upgrade" in words
-    assert "● reproduced 1 of 2 scenarios, 2 runs, 48 h ago" in words
+    assert "✓ free of it conforms 2 runs, 24 h ago before: has the bug (regressed) 1 flip upgrade" in words
+    assert "● has the bug reproduced 1 of 2 scenarios, 2 runs, 48 h ago" in words
     assert "After cluster rename the running daemon keeps the old name lxd-11534 proven" in words
 
 
@@ -155,7 +159,7 @@ def test_substrates_are_told_apart(tmp_path, ledger):
     ]
     publish(write_run(tmp_path / "r", cells), ledger)
     page = load(tmp_path / "r/index.html")
-    met = [one for one in page.all("div") if one.get("class") == "meet" and one["data-verdict"]]
+    met = [one for one in page.all("div") if one.get("class") == "on-build" and one["data-verdict"]]
     assert {one["data-substrate"]: one["data-verdict"] for one in met} == {
         "container": "conforms",
         "vm": "regressed",
@@ -168,11 +172,11 @@ def test_an_issue_is_told_with_ranges_and_what_proves_them(out):
     assert "https://github.com/lxc/incus/issues/999" in page.links
     for said in (
         "Incus 6.0 from the beginning, fixed in 6.0.2 Fixed in 6.0.2: shown by runs; upstream says 6.0.1.",
-        "No run saw a build before it with the symptom; correct on Incus 6.0.4 (2 results, last in run second)",
+        "Before it: not seen with the symptom; correct on Incus 6.0.4 (2 results, last in run second)",
         "Incus 7.0 not affected read in upstream's code",
         "7.0.2: correct (2 results, last in run second)",
         "Workaround Stop all members, set api_extensions",
-        "LXD 5.0.2 ● reproduced 5.0.2-5+deb12u6",
+        "LXD 5.0.2 ● has the bug reproduced 5.0.2-5+deb12u6",
         "workaround, container, expected not-affected",
     ):
         assert said in page.words
@@ -195,40 +199,44 @@ def test_an_issue_without_results_has_a_page(tmp_path, ledger):
 
 def test_the_source_of_the_scenarios_is_shown_as_text(tmp_path, ledger):
     source = 'def test_it() -> None:\n    """</pre><script>alert(1)</script>"""\n'
-    ledger["lxd-15313"].scenario.write_text(source)
+    (module,) = ledger["lxd-15313"].scenarios
+    module.write_text(source)
+    module.with_name(f"{module.stem}_twice.py").write_text("def test_twice() -> None: ...\n")
     publish(write_run(tmp_path / "r", [cell()]), ledger)
     page = load(tmp_path / "r/issues/lxd-15313.html")
+    assert "suites/upgrade/test_downgrade_twice.py, as it is in this checkout" in page.words
+    assert "def test_twice() -> None: ..." in page.words
     assert 'def test_it() -> None: """</pre><script>alert(1)</script>"""' in page.words
     assert len(page.all("script")) == 1
 
 
 def test_a_build_is_told_with_its_bugs_and_what_changed(tmp_path, ledger):
     old, new = build("lxd@5.0.1", "5.0.1-1", "5.0"), LXD_502
-    sick = {"observation": Observation.SYMPTOM, "expectation": Expectation.AFFECTED}
+    affected = {"observation": Observation.SYMPTOM, "expectation": Expectation.AFFECTED}
     fine = {"observation": Observation.CONFORMS, "expectation": Expectation.FIXED}
     cells = [
-        cell(build=old, **sick),
+        cell(build=old, **affected),
         cell(build=new, **fine),
         cell(build=old, issue="lxd-11534", scenario="a::b", **fine),
         cell(
             build=new, issue="lxd-11534", scenario="a::b", **fine | {"observation": Observation.SYMPTOM}
         ),
-        cell(build=new, issue="lxd-15218", scenario="a::c", **sick),
+        cell(build=new, issue="lxd-15218", scenario="a::c", **affected),
     ]
     publish(write_run(tmp_path / "r", cells), ledger)
     words = load(tmp_path / "r" / build_page("lxd@5.0.2-5+deb12u6")).words
     for said in (
         "Worse than before 1 After cluster rename the running daemon keeps the old name "
-        "✗ regressed here; ✓ conforms in LXD 5.0.1.",
-        "Open bugs 2",
+        "✗ has the bug regressed here; ✓ free of it conforms in LXD 5.0.1.",
+        "Has the bug 2",
         "Workaround lxc cluster restore MEMBER --action=skip",
         "Fixed since LXD 5.0.1 1 The build before it in its track. Compare the two "
-        "✓ conforms Downgrade inside an LTS channel breaks the cluster",
+        "✓ free of it conforms Downgrade inside an LTS channel breaks the cluster",
     ):
         assert said in words
     words = load(tmp_path / "r" / build_page("lxd@5.0.1-1")).words
     assert "No older build of LXD has results to compare with." in words
-    assert "Not judged 1" in words
+    assert "Not known 1" in words
 
 
 def test_a_build_without_an_older_one_in_its_track_is_compared_with_the_newest_older(tmp_path, ledger):
@@ -288,7 +296,7 @@ def test_hostile_text_stays_text(tmp_path, ledger, text):
         source=text,
     )
     cells = [
-        cell(run=text, scenario=text, reason=text, build=called),
+        cell(scenario=text, reason=text, build=called),
         cell(issue=text, peer=called, evidence=text.strip("/.").replace("\x00", "").replace("../", "")),
         cell(run="later", scenario=text, reason=text, build=called, started=START + DAY),
     ]
@@ -460,11 +468,11 @@ def test_the_command_makes_a_site(checkout, run):
 
 def test_what_keeps_the_command_from_making_a_site_is_told_in_one_line(checkout, run):
     assert invoke("site").stderr == (
-        'error: no history "out/history.sqlite"; make one with tox run -e qualify, '
+        'error: no history "out/history.sqlite"; make one with clusterproof qualify, '
         "or name another with --history\n"
     )
     assert invoke("site", "gone").stderr == (
-        'error: no run folder "gone"; make one with tox run -e qualify, or name the folder of one\n'
+        'error: no run folder "gone"; make one with clusterproof qualify, or name the folder of one\n'
     )
     write_run(checkout / "out/r", run)
     (checkout / "file").touch()

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from clusterproof.reports.commands import app
-from clusterproof.reports.history import import_results as merging
+from clusterproof.reports.history import merge_results as merging
 from clusterproof.reports.history.history import History
-from clusterproof.reports.history.import_results import MergeError, export, merge
-from clusterproof.reports.results.results import plan
+from clusterproof.reports.history.merge_results import MergeError, export, merge
+from clusterproof.reports.results.results import write_planned
 from clusterproof.reports.results.verdicts import Observation
 from tests.samples import INCUS_604, LXD_502, START, cell, sample_ledger, sample_run, write_run
 
@@ -63,7 +63,7 @@ SEVERAL = [
     at(hour, build=build, observation=seen, suite=suite)
     for hour in range(3)
     for build in (LXD_502, INCUS_604)
-    for seen, suite in ((Observation.CONFORMS, "a"), (Observation.LAB_ERROR, None))
+    for seen, suite in ((Observation.CONFORMS, "a"), (Observation.LAB_ERROR, "b"))
 ]
 
 
@@ -104,17 +104,17 @@ def test_a_torn_last_line_is_told_and_the_rest_kept(machines, tmp_path):
 
 
 def test_cells_that_never_ran_are_told(machines, tmp_path):
-    plan(machines / "m0/out/r0", ["suites/a.py::test_a[incus@7.0.2]"])
+    write_planned(machines / "m0/out/r0", ["suites/a.py::test_a[incus@7.0.2]"])
     (problem,) = merge([machines], tmp_path / "h").problems
     assert problem == (
         f"{machines}/m0/out/r0/results.jsonl: 1 of 1 planned cells have no result: suites/a.py::test_a"
     )
 
 
-def test_struck_clusters_are_left_out(tmp_path):
+def test_fault_injected_clusters_are_left_out(tmp_path):
     write_run(tmp_path / "r", [at(1), at(2, fault="kill-member")])
     merged = merge([tmp_path / "r"], tmp_path / "h")
-    assert (merged.results, merged.new, merged.struck) == (2, 1, 1)
+    assert (merged.results, merged.new, merged.fault_injected) == (2, 1, 1)
 
 
 def unreadable(folder):

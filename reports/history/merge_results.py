@@ -1,4 +1,4 @@
-"""Results of many runs and machines, joined in one history; and the history as a file of lines."""
+"""Results of many runs, on whichever hosts, merged into one history; and the history as a file of lines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from clusterproof.reports.results.results import FILENAME, Cell, not_run, scan
 
 
 class MergeError(ValueError):
-    """A source is none or cannot be read; the message names it and the way out."""
+    """A source is invalid or unreadable; the message names it and the way out."""
 
 
 class Merged(NamedTuple):
     """What was merged: ``results`` that were read from ``files``, ``new`` ones among them.
 
-    ``struck`` counts those of clusters that were struck on purpose, which are left out. ``runs`` and
+    ``fault_injected`` counts those of fault-injected clusters, which are left out. ``runs`` and
     ``total`` count what the history has now. ``problems`` are one line each: what could not be read
     and what is missing, while all else was kept.
     """
@@ -30,7 +30,7 @@ class Merged(NamedTuple):
     files: int
     results: int
     new: int
-    struck: int
+    fault_injected: int
     runs: int
     total: int
     problems: list[str]
@@ -40,7 +40,7 @@ def merge(sources: Iterable[Path], history: Path) -> Merged:
     """Add all results of ``sources`` to ``history``: all of them, or none where that fails.
 
     A source is a run's folder, a folder that such folders are in, at whatever depth, or a file of
-    results, like an exported history. The same result counts once, however often it comes, and the
+    results, such as an exported history. The same result counts once, however often it comes, and the
     order does not matter. Raises MergeError where a source is none of these or cannot be read,
     HistoryError where the history cannot be used.
     """
@@ -51,7 +51,7 @@ def merge(sources: Iterable[Path], history: Path) -> Merged:
         opened.record(reading)
         runs, total = opened.size()
     return Merged(
-        len(files), reading.results, total - before, reading.struck, runs, total, reading.problems
+        len(files), reading.results, total - before, reading.fault_injected, runs, total, reading.problems
     )
 
 
@@ -87,7 +87,7 @@ class _Reading:
     def __init__(self, files: Iterable[Path]) -> None:
         self._files = files
         self.results = 0
-        self.struck = 0
+        self.fault_injected = 0
         self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[Cell]:
@@ -104,7 +104,7 @@ class _Reading:
                 continue
             scenarios[one.scenario] += 1
             self.results += 1
-            self.struck += one.fault is not None
+            self.fault_injected += one.fault is not None
             yield one
         # One line that was cut off may be all that a run came to.
         if not scenarios and len(problems) > 1:

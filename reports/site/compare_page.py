@@ -1,0 +1,84 @@
+"""The page that compares any two builds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from clusterproof.reports.decide.diff import Comparison, IssueChange, table
+from clusterproof.reports.matrix.matrix import NAMES, Column, Matrix
+from clusterproof.reports.results.answers import answer
+from clusterproof.reports.results.verdicts import Verdict
+from clusterproof.reports.site.rendering import STALE_DAYS, Made, render, script
+
+_TONES = {
+    IssueChange.BROKEN: "worse",
+    IssueChange.FAILS: "worse",
+    IssueChange.APPEARS: "open",
+    IssueChange.STILL: "open",
+    IssueChange.STILL_FAILS: "worse",
+    IssueChange.FIXED: "better",
+    IssueChange.WORKS: "better",
+}
+
+
+def comparison_page(matrix: Matrix, comparison: Comparison) -> str:
+    """Return a page that stands alone and shows ``comparison`` and any other one of ``matrix``."""
+    made = Made(datetime.now(UTC), STALE_DAYS)
+    return comparison_between(matrix, made, comparison.before, comparison.after, linked=False)
+
+
+def comparison_between(
+    matrix: Matrix, made: Made, before: Column | None, after: Column | None, *, linked: bool
+) -> str:
+    """Return the page that shows ``before`` and ``after`` at first; ``linked`` is within a site."""
+    builds = [
+        {
+            "id": one.id,
+            "called": _called(one),
+            "version": one.build.version,
+            "track": one.build.track,
+            "page": one.page if linked else None,
+        }
+        for one in matrix.columns
+    ]
+    issues = [
+        {
+            "id": row.id,
+            "title": row.title,
+            "page": row.page if linked else None,
+            "cells": {
+                column: {
+                    "verdict": on_build.verdict,
+                    "page": on_build.scenarios[0].page if linked else None,
+                }
+                for column, on_build in matrix.cells[row.id].items()
+            },
+        }
+        for row in matrix.rows
+    ]
+    return render(
+        "compare",
+        matrix,
+        made,
+        up="",
+        script=script("common", "compare") if matrix.columns else script("common"),
+        here="compare",
+        linked=linked,
+        before=before.id if before else "",
+        after=after.id if after else "",
+        changes=list(IssueChange),
+        data={
+            "builds": builds,
+            "issues": issues,
+            "signs": {one: one.sign for one in Verdict},
+            "answers": {one: answer(one) for one in Verdict},
+            "changes": table([None, *Verdict]),
+            "words": {one: one.meaning for one in IssueChange},
+            "tones": {one: _TONES.get(one, "calm") for one in IssueChange},
+            "differs": [one for one in IssueChange if one.differs],
+        },
+    )
+
+
+def _called(column: Column) -> str:
+    return f"{NAMES.get(column.build.product, column.build.product)} {column.build.short}"
