@@ -22,7 +22,7 @@ from clusterproof.lab.builds import catalogue, snap_store
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster import golden
 from clusterproof.lab.cluster.cluster import Cluster
-from clusterproof.lab.cluster.existing_cluster import OwnCluster
+from clusterproof.lab.cluster.existing_cluster import ExistingCluster
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.progress import ProgressBoard
@@ -258,7 +258,7 @@ def clear(
 ) -> None:
     """Remove from somebody's own cluster what dead runs of this machine have left there."""
     with one_line_errors():
-        own = OwnCluster.connect(cluster, catalogue.load(), runs.Run.new())
+        own = ExistingCluster.connect(cluster, catalogue.load(), runs.Run.new())
         lines = own.clear() if yes else [f"would remove project {name}" for name in own.leftovers()]
     for line in lines or ["dead runs of this machine have left nothing"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

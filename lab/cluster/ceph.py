@@ -1,6 +1,6 @@
-"""Ceph for real: one monitor, manager, object store and metadata server of this machine's own packages.
+"""A real Ceph cluster of one node: a monitor, manager, OSD and metadata server of this computer's packages.
 
-The clients are members that are virtual machines; they reach it at an address of this machine.
+Its clients are members that are VMs and reach it at an address of this computer.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from clusterproof.lab.host.host import Host
 # Seconds until it is healthy; it takes about fifteen.
 HEALTHY = 60.0
 TOOL = 20
-# Only one can have the monitor's port; other cells take minutes.
+# Seconds to wait for another cell's Ceph: the monitor's port is taken for minutes.
 PATIENCE = 600
-# Bytes of the sparse file that the object store keeps everything in.
+# Bytes of the OSD's sparse file.
 SIZE = 4 << 30
 DATA, META, RBD, FILE_SYSTEM = "cephfs-data", "cephfs-meta", "rbd-pool", "lab"
-# Of these none says that data or clients are in danger.
+# Health checks that do not matter on one node.
 MUTED = ("POOL_NO_REDUNDANCY", "TOO_FEW_OSDS", "OSDMAP_FLAGS", "MON_DISK_LOW", "MON_MSGR2_NOT_ENABLED")
 
 CLIENT_KEYRING = "/etc/ceph/ceph.client.admin.keyring"
@@ -57,7 +57,7 @@ osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 keyring = {keyring}
 """
-# What only the daemons read: a socket's path would be too long.
+# For the daemons only. They have no admin socket, whose path would be too long.
 DAEMONS = """\
 admin socket =
 pid file =
@@ -76,7 +76,7 @@ bluestore block size = {size}
 
 
 class Ceph:
-    """A Ceph of one node; ``address`` is this machine's, where its clients find it. Failures are LabErrors."""
+    """A Ceph cluster of one node at ``address``, an address of this computer. Raises LabError where it fails."""
 
     def __init__(self, run: runs.Run, address: str, transcript: Transcript) -> None:
         self.address = address
@@ -89,7 +89,7 @@ class Ceph:
         }
 
     def start(self) -> None:
-        """Make and start it; it is healthy then, with a file system and a pool for RBD."""
+        """Make and start it, with a file system and a pool for RBD, and wait until it is healthy."""
         with self.transcript.step("lab", "host", "start Ceph"):
             self._start_all()
 
@@ -115,7 +115,7 @@ class Ceph:
         self._wait_healthy()
 
     def stop(self) -> None:
-        """Let it go down at once, as by a power cut."""
+        """Kill it, as a power cut would."""
         with self.transcript.step("fault", "host", "stop Ceph"):
             self._end()
 
@@ -125,14 +125,14 @@ class Ceph:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def admit(self, member: Member) -> None:
-        """Make ``member`` an administrator of this Ceph."""
+        """Give ``member`` the configuration and the administrator's key."""
         member.run(["mkdir", "-p", "/etc/ceph"], check=True)
         values = {"fsid": self.fsid, "address": self.address, "keyring": CLIENT_KEYRING}
         member.write("/etc/ceph/ceph.conf", CONFIGURATION.format(**values))
         member.write(CLIENT_KEYRING, self._admin_key(), 0o600)
 
     def command(self, *args: str) -> Any:  # noqa: ANN401
-        """Return what ``ceph`` answers, as data where it answers JSON."""
+        """Return the output of ``ceph``, parsed where it is JSON."""
         text = self._run("ceph", "--connect-timeout", str(TOOL), "--format", "json", *args)
         try:
             return json.loads(text)
@@ -140,7 +140,7 @@ class Ceph:
             return text
 
     def keep_logs(self, folder: Path) -> None:
-        """Copy what its daemons have said into ``folder``."""
+        """Copy the last megabyte of each daemon's log to ``folder``."""
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             for log in self.folder.glob("*.log"):
@@ -180,12 +180,12 @@ class Ceph:
         try:
             eventually(self._health, lambda seen: seen == "", within=HEALTHY, every=0.3, what="Ceph is healthy")
         except NotObservedError as error:
-            raise LabError(f"Ceph did not get healthy: {error}{self._ended()}") from error
+            raise LabError(f"Ceph did not become healthy: {error}{self._ended()}") from error
 
     def _health(self) -> str:
-        """Return what is still missing, nothing where it can be used."""
+        """Return what is still missing, an empty text where it can be used."""
         if ended := self._ended():
-            raise LabError(f"Ceph did not get healthy{ended}")
+            raise LabError(f"Ceph did not become healthy{ended}")
         seen = self.command("status")
         missing = [name for name in seen["health"]["checks"] if name not in MUTED]
         states = [one["state_name"] for one in seen["pgmap"].get("pgs_by_state", [])]
@@ -216,16 +216,16 @@ class Ceph:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LabError(f"Ceph: {tool} {args[0]} failed: {error}") from error
         if done.returncode != 0:
-            said = " | ".join(done.stderr.strip().splitlines()[-2:])
-            raise LabError(f"Ceph: {tool} {args[0]} ended with {done.returncode}: {said}")
+            stderr = " | ".join(done.stderr.strip().splitlines()[-2:])
+            raise LabError(f"Ceph: {tool} {args[0]} ended with {done.returncode}: {stderr}")
         return done.stdout
 
 
 @contextlib.contextmanager
 def running(host: Host, transcript: Transcript, evidence: Path) -> Iterator[Ceph]:
-    """Yield a healthy Ceph that members of this machine's own reach, removed afterwards; its logs are kept.
+    """Yield a healthy Ceph cluster for members on this computer, which is removed afterwards.
 
-    Raises LabError, also where it does not get healthy.
+    Its logs are copied to ``evidence``. Raises LabError, also where it does not become healthy.
     """
     if absent := [tool for tool in CEPH if shutil.which(tool) is None]:
         raise LabError(f"Ceph needs {', '.join(absent)}; run lab/bootstrap --vm")
@@ -233,7 +233,7 @@ def running(host: Host, transcript: Transcript, evidence: Path) -> Iterator[Ceph
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout as error:
-        raise LabError(f"another run has used Ceph on this machine for {PATIENCE} s") from error
+        raise LabError(f"another run has used Ceph on this computer for {PATIENCE} s") from error
     ceph = Ceph(host.run, str(host.gateway.ip), transcript)
     try:
         ceph.start()

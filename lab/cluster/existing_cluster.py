@@ -1,4 +1,4 @@
-"""Somebody's own cluster: where it is, what it runs, and that nothing but a tenant's place is used there."""
+"""An existing cluster of the user: where it is, what it runs, and that scenarios stay inside tenants there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _is_server(value: str) -> str:
 class Settings(BaseModel):
     """``cluster.toml``; paths are relative to it. Each endpoint is one member of the same cluster.
 
-    ``pool`` is where instances are made, by default the one of the profile default's root disk.
+    ``pool`` is the storage pool for instances, by default that of the default profile's root disk.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -52,10 +52,10 @@ class Settings(BaseModel):
 
 
 @dataclass
-class OwnCluster:
-    """Somebody's own cluster that answers and trusts this client.
+class ExistingCluster:
+    """An existing cluster of the user, which answers and trusts this client.
 
-    ``doors`` are the members that were named, by their name; ``members`` are all that are Online.
+    ``doors`` lead to the members that the user named, by name; ``members`` are all that are Online.
     """
 
     settings: Settings
@@ -69,9 +69,9 @@ class OwnCluster:
 
     @classmethod
     def connect(cls, path: Path, known: Catalogue, run: Run) -> Self:
-        """Return the cluster that the file ``path`` describes, having looked at it only.
+        """Return the cluster that the file ``path`` describes; nothing is changed there.
 
-        Raises UsageError for a file that cannot be used, LabError for a cluster that cannot.
+        Raises UsageError for an invalid file, LabError for a cluster that cannot be used.
         """
         settings = read(path)
         doors, facts = _doors(settings, path.parent)
@@ -90,23 +90,23 @@ class OwnCluster:
         return cls(settings, build, extensions, doors, online, pool, run)
 
     def image(self) -> Image:
-        """Return what the servers run, in the form in which conditions ask for it."""
+        """Return what the servers run as an image, which is what conditions are evaluated on."""
         build = self.build.installed(self.build.version)
         return Image(build, self.build.facts, "", "", self.extensions)
 
     def tenant(self, transcript: Transcript) -> Tenant:
-        """Return a place for one cell, which is not made yet."""
+        """Return a tenant for one cell, which does not exist yet."""
         return Tenant(self.run, self.doors, self.members, self.pool, transcript)
 
     def clear(self, run_id: str | None = None) -> list[str]:
-        """Remove what ``run_id`` has left, else what dead runs of this machine have; return a line for each.
+        """Remove what ``run_id`` left, by default what dead runs of this computer left; return a line for each.
 
         Raises LabError, after trying all, where something could not be removed.
         """
         return tenant.clear(self._door.api(self.transcript), run_id)
 
     def leftovers(self) -> list[str]:
-        """Return the names of the projects that dead runs of this machine have left."""
+        """Return the names of the projects that dead runs of this computer left."""
         return [project["name"] for project in tenant.leftovers(self._door.api(self.transcript))]
 
     @property
@@ -117,17 +117,17 @@ class OwnCluster:
         """Return the cluster in a few words."""
         facts = self.build
         return (
-            f"own cluster {self.settings.name}: {facts.product} {facts.version}, "
+            f"existing cluster {self.settings.name}: {facts.product} {facts.version}, "
             f"{len(self.members)} members Online, reached through {', '.join(self.doors)}"
         )
 
     def intends(self) -> list[str]:
-        """Say what a cell makes there, a line each."""
+        """Return what a cell makes there, a line each."""
         return [
             f"each scenario makes one project {tenant.prefix(self.run.id)}..., which the server restricts, and "
-            "removes it with all that is in it",
+            "removes it with everything in it",
             f"inside: at most {tenant.INSTANCES} stopped containers without an image, on pool {self.pool}, "
-            "and what scenarios say of them",
+            "and what scenarios do to them",
             "nothing else is written: no server, member, pool, network, certificate or other project is changed",
         ]
 
@@ -141,13 +141,13 @@ def read(path: Path) -> Settings:
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; docs/existing-cluster.md shows one") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}; see docs/existing-cluster.md") from None
     except ValidationError as error:
         raise UsageError(f"{path}: {explain(error)}") from None
 
 
 def _doors(settings: Settings, folder: Path) -> tuple[dict[str, Door], dict[str, Any]]:
-    """Return a door for each endpoint, by the member's name, and what the first says of itself."""
+    """Return a door for each endpoint, by the member's name, and the facts of the first server."""
     files = {"certificate": settings.certificate, "key": settings.key}
     if settings.server_certificate:
         files["server_certificate"] = settings.server_certificate
@@ -181,7 +181,7 @@ def _check(settings: Settings, endpoint: str, facts: dict[str, Any]) -> None:
 
 
 def _check_same(settings: Settings, seen: Sequence[dict[str, Any]]) -> None:
-    """Make sure that all endpoints are one cluster of one build."""
+    """Raise LabError unless all endpoints belong to one cluster of one build."""
     for key in ("server", "server_version", "certificate_fingerprint"):
         values = sorted({str(facts["environment"].get(key)) for facts in seen})
         if len(values) > 1:
@@ -196,4 +196,4 @@ def _default_pool(api: Api, path: Path) -> str:
     for device in devices.values():
         if device.get("type") == "disk" and device.get("path") == "/":
             return str(device["pool"])
-    raise LabError(f'its profile default has no root disk; say where instances go, in {path}: pool = "NAME"')
+    raise LabError(f'its default profile has no root disk; name a pool for instances in {path}: pool = "NAME"')

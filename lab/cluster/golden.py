@@ -1,8 +1,8 @@
-"""Golden clusters: members that were booted, and joined, once, and go on from there for every scenario.
+"""Golden clusters: VMs that are booted, and joined, once and then saved, to be resumed for every scenario.
 
-Booting a machine takes minutes where its processor is emulated, going on from its saved memory takes seconds.
-A golden cluster belongs to one image, number of members and version of QEMU; it is thrown away when one of
-them changes, and when it does not come back.
+Booting a VM takes minutes where its processors are emulated; resuming it from its saved memory takes seconds.
+A golden cluster belongs to one image, number of members and version of QEMU. It is removed when one of them
+changes and when it cannot be resumed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import acceleration, preseeds, qemu, seed
 from clusterproof.lab.substrates.qemu_vm import VirtualMachine, VirtualMachines, arguments, disk_of
 
-# Counts up when what is saved here changes its form.
-FORM = 1
-# Bytes that one member takes at most, memory and disks.
+# Increased when the format of what is saved changes.
+FORMAT = 1
+# The most bytes that one member takes, memory and disks.
 SPACE = qemu.MEMORY * (1 << 20) + (1 << 30)
 ONLINE = 60.0
 DROP_CACHES = "sync; echo 3 > /proc/sys/vm/drop_caches"
-_WHOLE = "golden.json"
+# Written last, so that a folder without it is incomplete.
+_COMPLETE = "golden.json"
 SERVER = "server.crt"
 
 
 @dataclass(frozen=True)
 class Golden:
-    """``count`` members of ``image``, saved as booted machines, or as a cluster where they are ``formed``."""
+    """``count`` members of ``image``, saved after booting, or as a cluster if ``formed``."""
 
     image: Image
     count: int
@@ -51,13 +52,14 @@ class Golden:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept."""
+        """Where it is saved."""
         return place() / self._identity
 
     def cluster(self, host: Host, transcript: Transcript) -> Cluster:
-        """Return the cluster that ``restore`` brings back, without members yet; it has to be saved by then.
+        """Return the cluster that ``restore`` gives its members; the golden one has to be saved by now.
 
-        What it is entered with is copied to the run's folder: another run may throw this away meanwhile.
+        Its keys and certificates are copied to the run's folder, because another run may remove the golden
+        cluster meanwhile.
         """
         own = Path(tempfile.mkdtemp(prefix="golden-", dir=host.run.folder))
         shutil.copytree(self.folder / "keys", own / "keys")
@@ -72,22 +74,22 @@ class Golden:
         )
 
     def seconds(self) -> dict[str, float]:
-        """Return how long it took to be ``booted``, ``formed``, ``saved``, and in all ``built``."""
-        found: dict[str, float] = json.loads((self.folder / _WHOLE).read_text())["seconds"]
+        """Return the seconds that booting, forming and saving took, and ``built``, their sum."""
+        found: dict[str, float] = json.loads((self.folder / _COMPLETE).read_text())["seconds"]
         return found
 
     def is_saved(self) -> bool:
         """Say whether it can be restored."""
         try:
-            sizes: dict[str, int] = json.loads((self.folder / _WHOLE).read_text())["sizes"]
+            sizes: dict[str, int] = json.loads((self.folder / _COMPLETE).read_text())["sizes"]
             return all((self.folder / name).stat().st_size == size for name, size in sizes.items())
         except (OSError, ValueError, LookupError):
             return False
 
     def ensure(self, host: Host, transcript: Transcript, failed: Callable[[Cluster], None]) -> float:
-        """Boot, form and save it where it is missing; return the seconds that took.
+        """Boot, form and save it where it is missing; return the seconds that this took.
 
-        ``failed`` is given the cluster when that fails, before it is removed. Raises LabError.
+        Where it fails, ``failed`` is called with the cluster before that is removed. Raises LabError.
         """
         began = time.monotonic()
         with runs.lock(f"golden-{self._identity}"):
@@ -97,44 +99,44 @@ class Golden:
         return time.monotonic() - began
 
     def restore(self, cluster: Cluster) -> None:
-        """Let the members of ``cluster`` go on from here. Raises LabError where they do not come back."""
+        """Resume the members of ``cluster`` from here. Raises LabError where that fails."""
         began = time.monotonic()
         with (
             runs.lock(f"golden-{self._identity}"),
             cluster.transcript.step("lab", "host", f"restore {self}"),
         ):
-            machines = [
+            vms = [
                 (member.machine, self.folder / member.name)
                 for member in cluster.add_members([self.image] * self.count)
                 if isinstance(member.machine, VirtualMachine)
             ]
             with ThreadPoolExecutor(self.count) as pool:
-                list(pool.map(lambda one: one[0].resume(one[1]), machines))
+                list(pool.map(lambda vm: vm[0].resume(vm[1]), vms))
             if self.formed:
                 cluster.expect_online(ONLINE)
                 cluster.formed = True
         cluster.phases["members"] += time.monotonic() - began
 
     def discard(self) -> None:
-        """Throw it away."""
+        """Remove it."""
         with runs.lock(f"golden-{self._identity}"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __str__(self) -> str:
-        """Say in a few words what it is."""
-        kind = "cluster" if self.formed else "machines"
+        """Return it in a few words."""
+        kind = "cluster" if self.formed else "set"
         return f"golden {kind} of {self.count} with {self.image.build.name}"
 
     @cached_property
     def _identity(self) -> str:
-        # Asked all the time, and it takes two programs to be started.
+        # Cached because it is needed often and takes two programs to find out.
         files = disk_of(self.image)
         disk, accelerator = files.rootfs.stat(), acceleration.chosen(files)
         parts = {
-            "form": FORM,
+            "format": FORMAT,
             "image": [self.image.digest, disk.st_size, disk.st_mtime_ns],
             "qemu": [acceleration.version(), accelerator],
-            "machine": [qemu.MEMORY, qemu.CPUS, qemu.ACCELERATORS[accelerator], arguments(self.image)],
+            "vm": [qemu.MEMORY, qemu.CPUS, qemu.ACCELERATORS[accelerator], arguments(self.image)],
             "seeds": [_content(seed.TEMPLATES), _content(preseeds.FOLDER)],
             "count": self.count,
             "formed": self.formed,
@@ -170,7 +172,7 @@ class Golden:
                 "sizes": sizes,
                 "seconds": {"booted": cluster.phases["members"], "formed": cluster.phases["cluster"], **seconds},
             }
-            (partial / _WHOLE).write_text(json.dumps(known, indent=1))
+            (partial / _COMPLETE).write_text(json.dumps(known, indent=1))
             shutil.rmtree(self.folder, ignore_errors=True)
             partial.rename(self.folder)
         except OSError as error:
@@ -184,7 +186,7 @@ class Golden:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _check_room(self) -> None:
-        """Raise LabError where saving would not fit; it is only known after minutes."""
+        """Raise LabError where the disk has no room: saving, minutes later, would fail."""
         place().mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(place()).free
         if free < self.count * SPACE:
@@ -196,16 +198,16 @@ class Golden:
     def _save(self, cluster: Cluster, into: Path) -> None:
         for member in cluster.members:
             member.run(DROP_CACHES, check=True)
-        machines = [m.machine for m in cluster.members if isinstance(m.machine, VirtualMachine)]
+        vms = [m.machine for m in cluster.members if isinstance(m.machine, VirtualMachine)]
         with ThreadPoolExecutor(self.count) as pool:
-            # All stand still before the first one is written: none is to miss another one's heartbeat.
-            list(pool.map(VirtualMachine.pause, machines))
+            # All are paused before the first one is saved, so that none misses the heartbeat of another.
+            list(pool.map(VirtualMachine.pause, vms))
             names = [into / member.name for member in cluster.members]
-            list(pool.map(VirtualMachine.save, machines, names))
+            list(pool.map(VirtualMachine.save, vms, names))
 
 
 def place() -> Path:
-    """Return where golden clusters are kept."""
+    """Return the folder of golden clusters."""
     return runs.folder() / "golden"
 
 
@@ -219,10 +221,10 @@ def members(
     formed: bool,
     failed: Callable[[Cluster], None],
 ) -> Iterator[Cluster]:
-    """Yield a cluster of ``count`` machines with ``image``, joined where they are to be ``formed``.
+    """Yield a cluster of ``count`` VMs with ``image``, joined if ``formed``.
 
-    One that does not come back from its saved state is saved anew, once. ``failed`` is given a cluster that
-    could not be made, before it is removed. Raises LabError.
+    A golden cluster that cannot be resumed is made again, once. ``failed`` is called with a cluster that could
+    not be made, before that is removed. Raises LabError.
     """
     golden = Golden(image, count, formed)
     for last in (False, True):
@@ -237,7 +239,7 @@ def members(
             golden.discard()
             if last:
                 raise
-            transcript.note("lab", "host", f"{golden} did not come back and is made anew", reason=str(error))
+            transcript.note("lab", "host", f"{golden} could not be resumed and is made again", reason=str(error))
         except BaseException:
             cluster.destroy()
             raise
@@ -245,16 +247,16 @@ def members(
 
 
 def _prune(wanted: Golden) -> None:
-    """Remove what ``wanted`` takes the place of, what is of images that are gone, and what is unfinished."""
+    """Remove golden clusters that ``wanted`` replaces, whose image is gone, or that are incomplete."""
     images = {path.name for path in (runs.folder() / "images").glob("*")}
     for folder in place().glob("*"):
         try:
-            known = json.loads((folder / _WHOLE).read_text())
+            known = json.loads((folder / _COMPLETE).read_text())
             outdated = known["what"] == str(wanted) or known["image"] not in images
         except (OSError, ValueError, LookupError):
             outdated = True
         if outdated and folder.stem != wanted.folder.name:
-            # One that is being made, or gone on from, by another process is left to it.
+            # One that another process is making or resuming is locked, and left to it.
             with contextlib.suppress(Timeout), runs.lock(f"golden-{folder.stem}").acquire(timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
 

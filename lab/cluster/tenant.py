@@ -1,8 +1,8 @@
-"""A tenant: a place of its own on a cluster, in which a scenario can do no harm.
+"""A tenant: a restricted project on a cluster, in which a scenario can do no harm.
 
-Two things keep it harmless. The server does: the project is a restricted one. And so does this side: only
-requests that stay inside the project are sent. The same holds on a cluster of the lab, so that whether a
-scenario really is harmless shows long before it is run on somebody's own.
+Both sides keep it harmless: the server restricts the project, and the client sends only requests that stay
+inside it. The same applies on the lab's own clusters, which shows whether a scenario really is harmless before
+it is run on an existing one.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from clusterproof.lab.host.names import MARK
 
 INSTANCES = 8
 NOT_FOUND = 404
-# What a scenario may write, below /1.0 and inside its project.
+# Paths below /1.0 that a scenario may write to, inside its project.
 _NAME = r"[A-Za-z0-9._-]+"
 _INSIDE = re.compile(
     rf"instances(/{_NAME}(/(state|files|metadata|snapshots(/{_NAME})?|backups(/{_NAME})?))?)?"
     rf"|storage-pools/{_NAME}/volumes/custom(/{_NAME}(/snapshots(/{_NAME})?)?)?"
 )
-# Parameters that lead out of the project, wherever in a request they stand.
+# Keys that lead out of the project, anywhere in a request.
 _OUTWARD = frozenset({"project", "all-projects", "target_project"})
 
 _numbers = itertools.count(1)
 
 
 class HarmError(LabError):
-    """A scenario was about to do what a harmless one must not; the request was not sent."""
+    """A scenario marked harmless was about to leave its project; the request was not sent."""
 
 
 @dataclass(frozen=True)
 class Door:
-    """How one member's API is reached."""
+    """The address and certificates of one member's API."""
 
     endpoint: str
     cert: tuple[Path, Path]
     server_cert: Path | None = None
 
     def api(self, transcript: Transcript, name: str = "") -> Api:
-        """Return the API, as an administrator. Raises ApiError where it does not answer."""
+        """Return the API with all rights. Raises ApiError where it does not answer."""
         return Api(
             self.endpoint,
             name=name or "the server",
@@ -59,9 +59,9 @@ class Door:
 
 
 class HarmlessApi(Api):
-    """A member's API inside one project: reads there, and writes what belongs to an instance or a volume.
+    """A member's API inside one project: it reads, and writes instances and custom volumes only.
 
-    Raises HarmError, and sends nothing, for every other request.
+    Raises HarmError, without sending anything, for every other request.
     """
 
     def _permit(
@@ -72,16 +72,16 @@ class HarmlessApi(Api):
         if not inside or outward or ".." in path or set("?#%") & set(path):
             why = f" with {', '.join(outward)}" if outward else ""
             raise HarmError(
-                f"{method} /1.0/{path}{why} is not harmless: a scenario marked so stays inside its project, "
-                "with instances and custom volumes; take the marker away"
+                f"{method} /1.0/{path}{why} is not harmless: a scenario with this marker writes only instances "
+                "and custom volumes inside its project; remove the marker"
             )
 
 
 class Tenant:
     """A project on a cluster, and the members' APIs limited to it.
 
-    ``members`` are the names of the cluster's members, ``doors`` those whose API is asked. ``pool`` is where
-    instances are made. Times are seconds.
+    ``members`` are the names of the cluster's members, ``doors`` lead to those whose API is used. Instances are
+    made on the storage pool ``pool``.
     """
 
     def __init__(
@@ -123,17 +123,17 @@ class Tenant:
             raise LabError(f"no project could be made: {error}") from error
         if made != {**made, **config}:
             self.close()
-            raise LabError(f"the server made project {self.project} with other settings; it was removed again")
+            raise LabError(f"the server made project {self.project} with other settings; it was removed")
 
     def close(self) -> None:
-        """Remove the project and all that is in it. Raises LabError where something stays."""
+        """Remove the project and everything in it. Raises LabError where something remains."""
         for api in self._apis.values():
             api.close()
         self._apis.clear()
         _remove(self._admin(), self.project, self.run.id)
 
     def api(self, member: str | None = None) -> HarmlessApi:
-        """Return the API of ``member``, by default of the first that is asked. Raises ApiError."""
+        """Return the API of ``member``, by default of the first one that has a door. Raises ApiError."""
         name = member or next(iter(self._doors))
         if name not in self._apis:
             door = self._doors[name]
@@ -149,11 +149,11 @@ class Tenant:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The names of the members whose API can be asked."""
+        """The names of the members whose API can be used."""
         return tuple(self._doors)
 
     def create(self, name: str, member: str) -> None:
-        """Make an empty container on ``member``; it needs no image, and is not started."""
+        """Make an empty, stopped container on ``member``; it needs no image."""
         body = {
             "name": name,
             "type": "container",
@@ -168,12 +168,12 @@ class Tenant:
 
 
 def prefix(run_id: str) -> str:
-    """Return how the names of a run's projects begin."""
+    """Return the prefix of the names of a run's projects."""
     return f"clusterproof-{run_id.lower()}-"
 
 
 def leftovers(admin: Api) -> list[dict[str, Any]]:
-    """Return the projects that dead runs of this machine have left."""
+    """Return the projects that dead runs of this computer left."""
     return [
         project
         for project in admin.get("projects", recursion=1)
@@ -185,7 +185,7 @@ def leftovers(admin: Api) -> list[dict[str, Any]]:
 
 
 def clear(admin: Api, run_id: str | None = None) -> list[str]:
-    """Remove the projects of run ``run_id``, else those that dead runs of this machine have left.
+    """Remove the projects of run ``run_id``, by default those that dead runs of this computer left.
 
     Returns a line for each. Raises LabError, after trying all, where something could not be removed.
     """
@@ -211,18 +211,18 @@ def clear(admin: Api, run_id: str | None = None) -> list[str]:
 
 
 def _remove(admin: Api, project: str, run_id: str) -> int:
-    """Remove ``project`` with all that is in it; return how many instances and volumes there were.
+    """Remove ``project`` with everything in it; return how many instances and volumes there were.
 
-    It may be gone already. Raises LabError, and removes nothing, where it is not the run's.
+    Does nothing where it is gone. Raises LabError, without removing anything, where it is not the run's.
     """
     try:
         found = admin.get(f"projects/{project}")
     except ApiError as error:
         if error.status == NOT_FOUND:
             return 0
-        raise LabError(f"project {project} cannot be looked at: {error}") from error
+        raise LabError(f"project {project} cannot be inspected: {error}") from error
     if found["config"].get(f"{MARK}.run") != run_id or found["config"].get(MARK) != "true":
-        raise LabError(f"project {project} is not one that run {run_id} has made; it stays")
+        raise LabError(f"project {project} was not made by run {run_id}, and is left alone")
     try:
         return _empty(admin, project)
     except ApiError as error:
@@ -244,7 +244,7 @@ def _empty(admin: Api, project: str) -> int:
     for pool in admin.get("storage-pools", recursion=1):
         path = f"storage-pools/{pool['name']}/volumes/custom"
         for volume in admin.get(path, project=project, recursion=1):
-            # A pool's volumes are told apart by their members only where there are several.
+            # Volumes have a location only where their pool is local to each member.
             at = {"target": volume["location"]} if volume.get("location") not in (None, "", "none") else {}
             admin.delete(f"{path}/{volume['name']}", project=project, timeout=60, **at)
             volumes += 1
@@ -253,7 +253,7 @@ def _empty(admin: Api, project: str) -> int:
 
 
 def _keys(value: object) -> set[str]:
-    """Return the keys of all tables in ``value``."""
+    """Return the keys of all objects in ``value``."""
     if isinstance(value, dict):
         return {str(key) for key in value}.union(*(_keys(inner) for inner in value.values()))
     if isinstance(value, list | tuple):

@@ -1,8 +1,7 @@
-"""The REST API that LXD and Incus share: pylxd's session, with raw calls and recorded steps.
+"""The REST API that LXD and Incus share: raw calls over pylxd's session, recorded as steps.
 
-pylxd wraps objects for LXD; calls that it has no object for (evacuate, join tokens, rebuild, ...)
-and everything that behaves differently on Incus need the raw form, so the raw form is used
-throughout.
+pylxd's objects are those of LXD. What they lack (evacuate, join tokens, rebuild, ...) and what behaves
+differently on Incus needs raw calls, so raw calls are used throughout.
 """
 
 from __future__ import annotations
@@ -19,20 +18,21 @@ from pylxd.client import get_session_for_url
 from requests_toolbelt import MultipartEncoder
 
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.redaction import redact
 from clusterproof.lab.core.transcript import Transcript, shorten
 
 TIMEOUT = 30.0
 # Characters of an answer that the transcript keeps.
 ANSWER = 2000
 
-# pylxd keeps one connection to a socket; threads make more for a moment, which is no news.
+# pylxd keeps one connection per socket; that threads open more for a moment is not worth a warning.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 class ApiError(Exception):
     """The server refused a call or did not answer.
 
-    ``status`` is the HTTP status, or the operation's status code, or 0 where nothing answered.
+    ``status`` is the HTTP status or the operation's status code, 0 where there was no answer.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -47,9 +47,9 @@ class HostApiError(ApiError, LabError):
 class Api:
     """An LXD or Incus server's API, by path below ``/1.0``.
 
-    ``endpoint`` is a unix socket's path or an https URL. Calls return the answer's metadata; those that
-    start an operation wait for it. Every call has a time limit (seconds) and is a step in ``transcript``.
-    Raises ``error``, by default ApiError.
+    ``endpoint`` is a unix socket's path or an https URL. Calls return the answer's metadata, and wait for the
+    operation that they start. Every call has a time limit (seconds) and is a step in ``transcript``. Raises
+    ``error``, by default ApiError.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Api:
         return self._call("POST", path, body, params, timeout or self.timeout)
 
     def begin(self, path: str, body: object = None, /) -> Any:  # noqa: ANN401
-        """Start the operation of ``POST path`` and return its metadata without waiting for its end.
+        """Start the operation of ``POST path`` and return its metadata without waiting for it.
 
-        For operations that a second party ends, such as a join token.
+        For operations that somebody else completes, such as a join token.
         """
         return self._call("POST", path, body, {}, self.timeout, wait=False)
 
@@ -125,7 +125,7 @@ class Api:
         return self._call("DELETE", path, None, params, timeout or self.timeout)
 
     def raw(self, path: str, /, **params: str | int) -> bytes:
-        """Return the body of ``GET path`` where it is a file and no JSON."""
+        """Return the body of ``GET path`` where it is a file instead of JSON."""
         self._permit("GET", path, None, params)
         try:
             response = self._node(path).get(
@@ -162,7 +162,7 @@ class Api:
     def _permit(
         self, method: str, path: str, body: object, params: Mapping[str, str | int]
     ) -> None:
-        """Called before a request is sent; what it raises keeps the request from being sent."""
+        """Called before each request; by raising an error a subclass prevents that it is sent."""
 
     def _call(
         self,
@@ -196,14 +196,16 @@ class Api:
                 metadata = answer["metadata"]
             except ApiError:
                 raise
-            # requests' own error for this is of both kinds.
+            # Before the next clause: requests' error for invalid JSON belongs to both.
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise self.error(f"{self.name}: {method} /1.0/{path} answered no JSON of this API") from error
+                what = f"{self.name}: {method} /1.0/{path}"
+                raise self.error(f"{what}: the answer is not JSON of this API") from error
             except (pylxd.exceptions.LXDAPIException, requests.RequestException, OSError) as error:
                 raised = self._error(method, path, error)
                 step["status"] = raised.status
                 raise raised from error
-            step["answer"] = shorten(json.dumps(metadata, ensure_ascii=False), ANSWER)
+            # Redacted first: of a secret that is cut in two, the rest would not be recognized.
+            step["answer"] = shorten(redact(json.dumps(metadata, ensure_ascii=False)), ANSWER)
             return metadata
 
     def _node(self, path: str) -> Any:  # noqa: ANN401
@@ -229,7 +231,7 @@ class Api:
 
 
 def _short(error: Exception) -> str:
-    """Return the innermost reason of an error that wraps others, in one line."""
+    """Return the innermost reason of a nested error, in one line."""
     reason = getattr(error, "reason", None) or (error.args[0] if error.args else error)
     inner = getattr(reason, "reason", None)
     return " ".join(str(inner or reason or error).split())

@@ -1,11 +1,11 @@
-"""The errors of the lab: none of them says anything about the product under test."""
+"""The lab's errors, none of which is a statement about the product under test."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """The lab misbehaved and the product was not judged; ``str()`` is one line with the way out."""
+    """The lab failed, so that the product was not judged; ``str()`` is one line with the way out."""
 
 
 class UsageError(LabError):
-    """What the user gave cannot be used: an option, a name, or a data file."""
+    """An option, name or data file that the user gave is invalid."""

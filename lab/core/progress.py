@@ -1,4 +1,4 @@
-"""Telling a person what is going on: a live table on a terminal, plain lines elsewhere."""
+"""Progress output: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 
 class ProgressBoard:
-    """One line for each thing that is being worked on; call it with (thing, what is being done)."""
+    """One line for each subject that is being worked on; call it with the subject and what is being done."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
@@ -37,17 +37,17 @@ class ProgressBoard:
         if self._live:
             self._live.stop()
 
-    def __call__(self, thing: str, doing: str) -> None:
-        """Say that ``thing`` is now at ``doing``."""
+    def __call__(self, subject: str, doing: str) -> None:
+        """Report what is being done to ``subject`` now."""
         with self._lock:
             seconds = time.monotonic() - self._began
-            self._rows[thing] = (doing, seconds)
+            self._rows[subject] = (doing, seconds)
             if self._live is None:
-                self._console.print(f"{seconds:6.1f} s  {thing:<22} {doing}", highlight=False, markup=False)
+                self._console.print(f"{seconds:6.1f} s  {subject:<22} {doing}", highlight=False, markup=False)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         with self._lock:
-            for thing, (doing, seconds) in self._rows.items():
-                table.add_row(thing, doing, f"{seconds:.1f} s")
+            for subject, (doing, seconds) in self._rows.items():
+                table.add_row(subject, doing, f"{seconds:.1f} s")
         return table

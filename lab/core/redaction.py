@@ -7,27 +7,27 @@ import string
 
 MARK = "[redacted]"
 
-# Begins where a word may begin and never with "any word": that would take quadratic time in long words.
+# Anchored to the beginning of a word: "any word characters" here would take quadratic time in long words.
 _KEY = (
     r"(?<![A-Za-z])(?:secret(?:[-_]key)?|(?:trust_|cluster_)?password|(?:trust|cluster)_token)(?![\w-])"
 )
 
-# What a secret looks like in LXD's and Incus's own output; the group "kept" stays.
+# Secrets as LXD and Incus print them; the group "kept" is kept.
 _PATTERNS = (
     re.compile(
         r"(?P<kept>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?!\[redacted\]).*?(?:(?=-----END)|\Z)", re.DOTALL
     ),
     # Join and trust tokens are base64 of a JSON object, so they begin with {" in base64.
     re.compile(r"(?P<kept>)eyJ[A-Za-z0-9+/_-]{20,}={0,2}"),
-    # Ceph's are base64 of a type (1 or 2, 16 bits), a time and a key of 16 or 32 bytes. Not in the middle of
-    # other base64, but a line break may be written as two characters.
+    # Ceph's keys are base64 of a type (1 or 2, 16 bits), a time and 16 or 32 bytes. They do not begin in the
+    # middle of other base64, but may follow a line break that is written as two characters.
     re.compile(
         r"(?P<kept>(?<![A-Za-z0-9+/])|(?<=\\[nrt]))"
         r"A[Qg][A-D](?:\\?[A-Za-z0-9+/]){35,60}(?:={1,2}|(?:%3[Dd]){1,2}|(?:\\u003[Dd]){1,2})"
     ),
-    # One that was cut off.
+    # A truncated one.
     re.compile(r"""(?P<kept>(?<![A-Za-z])key["']?\s{0,8}[=:]\s{0,8}["']?)A[Qg][A-D][A-Za-z0-9+/]{8,}={0,2}"""),
-    # Quoted, whatever quotes it: "secret": "x", \\"secret\\":\\"x\\", 'core.trust_password','x'.
+    # With any kind of quotes: "secret": "x", \\"secret\\":\\"x\\", 'core.trust_password','x'.
     re.compile(
         rf"""(?P<kept>{_KEY}\\?["']?\s*[:=,]\s*(?P<quote>\\?["']))(?!\[redacted\])"""
         r"""(?:(?!(?P=quote))(?:\\.|.))+""",
@@ -41,7 +41,7 @@ _PATTERNS = (
 )
 
 
-# What a private key consists of, also where its line breaks were written as \\n.
+# The characters of a private key, also where its line breaks are written as \\n.
 _BODY = f"{string.ascii_letters}{string.digits}+/=\\ \t\r\n"
 _SHORTEST = 16  # characters; fewer are of no use
 _END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
@@ -55,7 +55,7 @@ def redact(text: str) -> str:
 
 
 def _without_beginning(text: str) -> str:
-    """Take out what is left of keys whose beginning was cut off, as in the last lines of a log."""
+    """Replace the rest of keys whose beginning was cut off, as in the last lines of a log."""
     parts, at = [], 0
     for end in _END.finditer(text):
         before = text[at : end.start()]

@@ -1,4 +1,4 @@
-"""The transcript: one recorded layer of verbs under everything that is done to a cluster."""
+"""The transcript: everything that is done to a cluster, as recorded steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from clusterproof.lab.core.redaction import redact
 
 Verb = Literal["run", "api", "read", "write", "fault", "wait", "lab", "check"]
 
-# What one step may keep of each text; the whole of a log is evidence, not transcript.
+# Characters that a step keeps of each text; whole logs are evidence, not transcript.
 LIMIT = 16_000
-_WHEN = ("at", "seconds", "times")
+_TIME = ("at", "seconds", "times")
 
 
 def shorten(text: str, limit: int = LIMIT) -> str:
-    """Return ``text``, its middle cut out where it is longer than ``limit`` characters."""
+    """Return ``text``, without its middle where it is longer than ``limit`` characters."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -31,10 +31,10 @@ def shorten(text: str, limit: int = LIMIT) -> str:
 class Transcript:
     """What was done, in order: one JSON object per step, written when the step has ended.
 
-    A step has ``at`` (UTC, ISO 8601), ``seconds``, ``verb``, ``target`` (a member, ``host`` or
-    ``scenario``), ``what``, and whatever the verb adds (``rc``, ``stdout``, ``status``, ``error``...).
-    Steps that follow each other and differ in time alone are one, with ``times``: that is how waiting
-    looks. Secrets are taken out before anything is written. Safe to use from several threads.
+    A step has ``at`` (UTC, ISO 8601), ``seconds``, ``verb``, ``target`` (a member, ``host`` or ``scenario``),
+    ``what``, and whatever the verb adds (``rc``, ``stdout``, ``status``, ``error``...). Consecutive steps that
+    differ only in time are merged into one with ``times``, as while waiting. Secrets are redacted before
+    anything is written. Safe to use from several threads.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -44,9 +44,9 @@ class Transcript:
 
     @contextmanager
     def step(self, verb: Verb, target: str, what: str) -> Iterator[dict[str, Any]]:
-        """Record what happens inside; the block adds to the yielded dict what came of it.
+        """Record the block as a step; the block adds its outcome to the yielded dict.
 
-        An exception is recorded as ``error`` and goes on.
+        An exception is recorded as ``error`` and raised again.
         """
         began = time.monotonic()
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -63,12 +63,12 @@ class Transcript:
             )
 
     def note(self, verb: Verb, target: str, what: str, **outcome: Any) -> None:  # noqa: ANN401
-        """Record something that has no duration."""
+        """Record a step without a duration."""
         with self.step(verb, target, what) as step:
             step.update(outcome)
 
     def flush(self) -> None:
-        """Write the last step, which is held back because the next one may be the same."""
+        """Write the last step, which is held back because the next one may be merged with it."""
         with self._lock:
             self._write()
 
@@ -77,7 +77,7 @@ class Transcript:
             return
         clean: dict[str, Any] = _clean(step)
         with self._lock:
-            if self._last is not None and _deed(self._last) == _deed(clean):
+            if self._last is not None and _without_time(self._last) == _without_time(clean):
                 self._last["seconds"] = round(self._last["seconds"] + clean["seconds"], 3)
                 self._last["times"] = self._last.get("times", 1) + 1
             else:
@@ -92,7 +92,7 @@ class Transcript:
 
 
 def _clean(value: Any) -> Any:  # noqa: ANN401
-    """Return ``value`` with secrets taken out of every text in it, before a cut could hide their form."""
+    """Return ``value`` with every text redacted and then shortened: half a secret would not be recognized."""
     if isinstance(value, str):
         return shorten(redact(value))
     if isinstance(value, dict):
@@ -102,5 +102,5 @@ def _clean(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def _deed(step: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in step.items() if key not in _WHEN}
+def _without_time(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key not in _TIME}

@@ -1,4 +1,4 @@
-"""Waiting for something to become true: the only way to wait in this project."""
+"""Waiting for a condition: the only way to wait in this project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class NotObservedError(AssertionError):
-    """What was waited for did not come; the message holds the last observation."""
+    """The condition did not become true in time; the message has the last observation."""
 
 
 def eventually(
@@ -28,11 +28,11 @@ def eventually(
     every: float = 0.1,
     what: str = "",
 ) -> T:
-    """Return what ``probe`` returns as soon as ``until`` holds of it.
+    """Call ``probe`` until ``until`` is true of its result, and return that.
 
-    Asks again ``every`` seconds, at most ``within`` seconds long. A probe that fails an assertion
-    or whose call a product refuses counts as not yet; a LabError ends the waiting at once.
-    Raises NotObservedError (an AssertionError) that tells the last observation.
+    Calls it every ``every`` seconds for at most ``within`` seconds. An AssertionError or ApiError of the probe
+    counts as not yet; a LabError is raised at once. Raises NotObservedError (an AssertionError) with the last
+    observation.
     """
     began = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What a scenario may need of the lab, and which substrates offer it."""
+"""Capabilities: what a scenario may need of the lab, and which substrates have it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Capability:
-    """Something that not every substrate has; ``why_not`` completes "... is missing: ".
+    """A capability and the ``substrates`` that have it; ``why_not`` is the reason that users see for the others.
 
-    Where a substrate has it on some hosts only, ``probe`` is a shell command that succeeds in a member
-    that has it. ``tools`` are programs that this machine needs for it.
+    Where a substrate has it on some hosts only, ``probe`` is a shell command that succeeds in a member that has
+    it. ``tools`` are programs that have to be installed on this computer.
     """
 
     substrates: frozenset[str]
@@ -25,33 +25,33 @@ CEPH = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds", "ceph-authtool", "monmap
 
 CAPABILITIES: dict[str, Capability] = {
     "container-instances": Capability(frozenset({"container", "vm", "existing"}), ""),
-    # Without the controller a limit is accepted and silently not applied, on sound builds too.
+    # Without the controller every build accepts a limit and silently does not apply it.
     "cpu-limits": Capability(
         frozenset({"container", "vm"}),
-        "members on this host have one CPU, or no cpuset controller of the second kind of control groups",
+        "members have a single CPU, or the cgroup v2 cpuset controller is not delegated to them",
         probe="test $(nproc) -gt 1 && grep -qw cpuset /sys/fs/cgroup/cgroup.controllers",
     ),
     "loop-devices": Capability(
         frozenset({"container", "vm"}),
-        "members on this host may not use loop devices",
+        "members may not use loop devices on this host",
         probe='test -b "$(losetup --find)"',
     ),
     "vm-instances": Capability(
-        frozenset({"vm"}), "a nested container has no KVM and no vhost_vsock; it takes the vm substrate"
+        frozenset({"vm"}), "a nested container has no KVM and no vhost_vsock; it needs the vm substrate"
     ),
     "cephfs": Capability(
         frozenset({"vm"}),
-        "a nested container has no CephFS kernel client; it takes the vm substrate",
+        "a nested container has no CephFS kernel client; it needs the vm substrate",
         tools=CEPH,
     ),
     "ceph-rbd": Capability(
-        frozenset({"vm"}), "a nested container cannot map RBD images; it takes the vm substrate", tools=CEPH
+        frozenset({"vm"}), "a nested container cannot map RBD images; it needs the vm substrate", tools=CEPH
     ),
 }
 
 
 def missing(names: tuple[str, ...], substrate: str) -> str | None:
-    """Return why ``substrate`` cannot carry a scenario that needs ``names``, or None if it can."""
+    """Return why ``substrate`` cannot run a scenario that needs ``names``, None where it can."""
     for name in names:
         capability = CAPABILITIES[name]
         if substrate not in capability.substrates:
@@ -62,5 +62,5 @@ def missing(names: tuple[str, ...], substrate: str) -> str | None:
 
 
 def probes(names: tuple[str, ...]) -> dict[str, str]:
-    """Return, by the name of the capability, what decides in a member whether it has it."""
+    """Return the probes of those capabilities in ``names`` that have one, by name."""
     return {name: probe for name in names if (probe := CAPABILITIES[name].probe)}

@@ -1,4 +1,4 @@
-"""Images that the lab host is given."""
+"""Uploading images to the lab host."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from clusterproof.lab.host.host import Host
 
 
 def give(root: Path, metadata: bytes, host: Host, *, virtual_machine: bool = False) -> str:
-    """Give ``host`` an image of two files, if it has not got it; return its fingerprint.
+    """Upload an image of two files to ``host``, if it is missing there; return its fingerprint.
 
-    That is the SHA-256 of one after the other. Raises LabError.
+    The fingerprint is the SHA-256 of ``metadata`` followed by ``root``. Raises LabError.
     """
     fingerprint = _sum(metadata, root)
     if not host.has_image(fingerprint):
@@ -34,7 +34,7 @@ def _sum(metadata: bytes, root: Path) -> str:
 
 
 def _import(root: Path, metadata: bytes, host: Host, kind: str) -> None:
-    """Give ``host`` an image; by the name ``kind`` of the second part it knows what it is for."""
+    """Upload an image; ``kind`` is the name of its second part, which differs for containers and VMs."""
     with root.open("rb") as file:
         body = MultipartEncoder(
             {
@@ -45,4 +45,4 @@ def _import(root: Path, metadata: bytes, host: Host, kind: str) -> None:
         try:
             host.api.upload("images", body, {"Content-Type": body.content_type}, timeout=300)
         except ApiError as error:
-            raise LabError(f"the lab host did not take image {root.parent.name[:12]}: {error}") from error
+            raise LabError(f"the lab host did not accept image {root.parent.name[:12]}: {error}") from error

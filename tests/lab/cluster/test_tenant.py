@@ -357,8 +357,8 @@ class TestOption:
         [
             (["suites/membership/test_name.py::test_loud", "suites"], "not marked as harmless"),
             (["suites", "-k", "test_loud"], "none of these scenarios is marked as harmless"),
-            (["suites", "--build", "incus"], "leave --build away"),
-            (["suites", "--fault", "kill-member"], "leave --fault away"),
+            (["suites", "--build", "incus"], "leave --build out"),
+            (["suites", "--fault", "kill-member"], "leave --fault out"),
         ],
     )
     def test_refuses_anything_else(self, checkout, server, args, says):

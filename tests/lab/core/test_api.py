@@ -123,6 +123,16 @@ def test_uploads_carry_bytes_and_headers(api, server, transcript):
     assert steps(transcript)[-1]["body"] == "[8 bytes]"
 
 
+def test_a_secret_is_redacted_before_a_long_answer_is_cut(api, server, transcript):
+    token = "eyJ" + "c2VjcmV0" * 40
+    for ahead in range(600, 1400, 50):
+        server.say["GET networks"] = Answer([{"description": "x" * ahead, "token": token, "more": "y" * 2000}])
+        api.get("networks")
+        answer = steps(transcript)[-1]["answer"]
+        assert "characters left out" in answer
+        assert "c2VjcmV0" not in answer
+
+
 @pytest.mark.parametrize("content", [b"<html>Bad gateway</html>", b"", b"{", b"[]", b'"text"', b"{}"])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_an_answer_that_is_none(api, server, content, method):
@@ -134,7 +144,7 @@ def test_an_answer_that_is_none(api, server, content, method):
 
 def test_an_answer_that_is_no_json_says_so(api, server):
     server.say["GET networks"] = Raw(b"<html>Bad gateway</html>", type="text/html")
-    with pytest.raises(ApiError, match="no JSON"):
+    with pytest.raises(ApiError, match="not JSON"):
         api.get("networks")
 
 
