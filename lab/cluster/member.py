@@ -11,6 +11,7 @@ from clusterproof.builds import Build
 from clusterproof.lab.builds.product import ProductFacts
 from clusterproof.lab.cluster.daemon import Daemon
 from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import Machine, Result
 
 TIMEOUT = 30.0
@@ -45,14 +46,19 @@ class Member:
         return f"<member {self.name}: {self.build.name} on {self.machine.name}>"
 
     @property
+    def image(self) -> Image:
+        """The image that it runs."""
+        return self.machine.image
+
+    @property
     def build(self) -> Build:
         """The build that is installed."""
-        return self.machine.image.build
+        return self.image.build
 
     @property
     def facts(self) -> ProductFacts:
         """What the product is: names of its commands, units, folders."""
-        return self.machine.image.facts
+        return self.image.facts
 
     @property
     def address(self) -> str:

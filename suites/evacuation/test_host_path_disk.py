@@ -1,8 +1,8 @@
 """Evacuating an instance with a disk from a path of its host must not crash the daemon (canonical/lxd#17764).
 
 Before it moves an instance, evacuate asks each of its devices whether that can be moved too. A disk asked
-its storage pool, also where there is none because its source is a path of the host: a nil pointer, and
-with it the whole daemon was gone, on a request that an administrator makes before a reboot.
+its storage pool, also where there is none because its source is a path of the host: a nil
+pointer that ended the whole daemon, on a request that an administrator makes before a reboot.
 
 That the stack trace of the panic, in the journal, names ``(*disk).CanMigrate`` proves that it is this crash.
 With ``cluster.evacuate=stop`` no device is asked.

@@ -1,7 +1,7 @@
 """A join that fails late must not leave CephFS mounted (lxc/incus#1636), the report to the letter.
 
-The pool "data" is CephFS, in which another project keeps a file. test_failed_join.py tells how the bug
-comes about; here the joiner is refused because it has an API extension more than the cluster.
+The pool "data" is CephFS, in which another project keeps a file. test_failed_join.py explains the bug; here
+the joiner is refused because it has an API extension more than the cluster.
 """
 
 import pytest

@@ -14,8 +14,8 @@ from clusterproof import (
 )
 
 SOURCE = "/srv/other"
-# How each driver is told where the pool's storage is: a filesystem of its own, a file behind a loop device,
-# a pool of the fixture ``ceph``.
+# The pool's storage, by driver: a filesystem of its own, a file behind a loop device, a pool of the fixture
+# ``ceph``.
 STORAGE = {"dir": f"source={SOURCE}", "btrfs": "size=256MiB", "ceph": "source=rbd-pool"}
 
 

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.documents("backend-gone"), pytest.mark.members(2)]
 
 
 def check_after_deleting(cluster: Cluster, driver: str, symptom: SymptomWatch) -> None:
-    """The other pool was used and is deleted; then its storage goes on every member."""
+    """The other pool was used and is deleted; then its storage is taken away from every member."""
     use_other_pool(cluster, driver)
     delete_other_pool(cluster)
     for member in cluster.members:
@@ -34,12 +34,12 @@ def check_after_deleting(cluster: Cluster, driver: str, symptom: SymptomWatch) -
 
 
 def test_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """The other pool is deleted; then its filesystem goes."""
+    """The other pool is deleted; then its filesystem is unmounted."""
     check_after_deleting(cluster, "dir", symptom)
 
 
 def test_pool_without_backend(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """The other pool and its instance are still there when its filesystem goes."""
+    """The other pool and its instance are still there when its filesystem is unmounted."""
     take_storage(use_other_pool(cluster, "dir"))
     with symptom("an instance on another pool is usable"):
         check_usable(cluster)
@@ -47,7 +47,7 @@ def test_pool_without_backend(cluster: Cluster, symptom: SymptomWatch) -> None:
 
 @pytest.mark.requires("loop-devices")
 def test_loop_pool_deleted(cluster: Cluster, symptom: SymptomWatch) -> None:
-    """The other pool is deleted; then the file behind its loop device goes."""
+    """The other pool is deleted; then the file behind its loop device is removed."""
     check_after_deleting(cluster, "btrfs", symptom)
 
 

@@ -1,6 +1,6 @@
 """Instances keep working when the Ceph cluster of another pool is down (apache/cloudstack#10465).
 
-test_backend_gone.py says what is promised and from where the report comes.
+test_backend_gone.py has the promise and its origin.
 """
 
 import pytest

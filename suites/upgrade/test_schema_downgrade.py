@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.documents("schema-downgrade"), pytest.mark.downgrade]
 def go_back(cluster: Cluster, image: Image) -> Image:
     """One of three members goes back to a build with an older schema; return the image it had before."""
     first, _, downgraded = cluster.members
-    newer = downgraded.machine.image
+    newer = downgraded.image
     cluster.client(first).patch("", {"config": {"user.kept": "yes"}})
     cluster.upgrade(downgraded, image)
     return newer
@@ -32,7 +32,7 @@ def check_whole(cluster: Cluster) -> None:
 
 @pytest.mark.applies_to("older-schema")
 def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:
-    """The downgraded member says why it does not start, the others stay online, the newer build works again."""
+    """The downgraded member logs why it does not start, the others stay online, the newer build works again."""
     first, second, downgraded = cluster.members
     newer = go_back(cluster, image)
 
