@@ -39,7 +39,7 @@ from clusterproof.lab.substrates.server_vm import ServerVMs
 app = typer.Typer(
     help="Throwaway clusters of real LXD and Incus builds.", no_args_is_help=True, add_completion=False
 )
-# A log has no width: what is read there later must not be cut off.
+# Output that goes to a file has no width: it must not be cut off.
 console = Console(width=None if sys.stdout.isatty() else 180)
 
 FAILED = 1
@@ -50,13 +50,13 @@ LabHost = Annotated[
     typer.Option("--lab-host", help="The LXD or Incus server to use: an https URL or a socket's path."),
 ]
 Mirror = Annotated[
-    str | None, typer.Option("--mirror", help="The Debian mirror to bake from; by default this machine's own.")
+    str | None, typer.Option("--mirror", help="The Debian mirror to bake from; by default this computer's own.")
 ]
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn the lab's errors into one line and an exit status."""
+    """Print an error of the lab as one line and exit with its status."""
     try:
         yield
     except LabError as error:
@@ -66,7 +66,7 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def command_host(lab_host: str | None) -> Iterator[Host]:
-    """A prepared lab host for one command; what the command made is removed unless it is kept."""
+    """A prepared lab host for one command; what the command makes is removed unless it is kept."""
     run = runs.Run.new()
     host = None
     try:
@@ -86,7 +86,7 @@ def show_doctor(
         bool, typer.Option("--scenarios", help="Also say what each scenario would run on, and why.")
     ] = False,
 ) -> None:
-    """Say what this machine can run, what it cannot, and what would change that."""
+    """Check what this computer can run, what it cannot, and what would change that."""
     with one_line_errors():
         findings = doctor.examine(lab_host)
         carried = doctor.scenarios() if scenarios else ""
@@ -104,7 +104,7 @@ def show_doctor(
 
 @app.command()
 def builds() -> None:
-    """List the builds that can be asked for, and what is known of those that were baked."""
+    """List the builds that can be chosen, and what is installed by those that were baked."""
     with one_line_errors():
         entries = catalogue.load().builds
     table = Table(box=None, pad_edge=False)
@@ -128,7 +128,7 @@ def bake(
     lab_host: LabHost = None,
     mirror: Mirror = None,
 ) -> None:
-    """Make the images of builds; those that are there are kept."""
+    """Make the images of builds; existing images are kept."""
     with one_line_errors():
         entries = snap_store.settle(catalogue.load().select(names or []))
         with command_host(lab_host) as host, ProgressBoard(console) as progress:
@@ -149,22 +149,20 @@ def up(
         typer.Option("--sideload", metavar="BUILD=PATH", help="Your own build instead: docs/builds.md."),
     ] = None,
     members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
-    machines: Annotated[
-        bool, typer.Option("--vm", help="Members that are virtual machines instead of containers.")
-    ] = False,
+    vm: Annotated[bool, typer.Option("--vm", help="Make members VMs instead of containers.")] = False,
     lab_host: LabHost = None,
     mirror: Mirror = None,
 ) -> None:
-    """Make a cluster for a person to use; it stays until ``down``."""
+    """Make a cluster to work with; it stays until ``down``."""
     with one_line_errors():
         entry = _chosen(build, sideloaded, mirror)
     with one_line_errors(), command_host(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
-            if machines:
+            if vm:
                 image = baking.bake_vm(entry, image, host, progress, mirror=mirror)
             progress("cluster", f"making {members} members")
-            cluster = _made(host, image, members, machines=machines)
+            cluster = _made(host, image, members, vm=vm)
             if not cluster.formed:
                 progress("cluster", "forming")
                 cluster.form()
@@ -195,23 +193,23 @@ def shell(
     with one_line_errors():
         run = _kept(cluster)
         host = Host(find(lab_host), run, Transcript())
-        machines = ssh_access.ssh_commands(run)
-        mine = {
+        vms = ssh_access.ssh_commands(run)
+        instances = {
             instance["name"].rpartition("-")[2]: instance["name"]
             for instance in host.instances()
             if instance["config"].get(f"{MARK}.run") == run.id
         }
-        if member in machines:
-            argv = [*machines[member], *([shlex.join(command)] if command else [])]
+        if member in vms:
+            argv = [*vms[member], *([shlex.join(command)] if command else [])]
             os.execvp("ssh", argv)  # noqa: S606 - the shell takes this process's place
-        if member not in mine:
-            names = ", ".join(sorted({*mine, *machines})) or "none"
+        if member not in instances:
+            names = ", ".join(sorted({*instances, *vms})) or "none"
             raise UsageError(f'cluster {run.id} has no member "{member}" (members: {names})')
-        found = mine[member]
+        found = instances[member]
         client = shutil.which(host.client)
         if client is None or not host.local:
             raise LabError(
-                f"entering a member takes the command {host.client} on the lab host; there it is: "
+                f"entering a member needs the command {host.client} on the lab host; run there: "
                 f"{host.client} exec --project {PROJECT} {found} -- bash"
             )
         environment = os.environ | _client_environment(host)
@@ -235,7 +233,7 @@ def down(
 
 @app.command()
 def sweep(lab_host: LabHost = None) -> None:
-    """Remove what dead runs left, and the lab itself from the host where nothing uses it."""
+    """Remove what dead runs left, and the lab itself from its host where no run uses it."""
     with one_line_errors():
         run = runs.Run.new()
         run.hold()
@@ -245,7 +243,7 @@ def sweep(lab_host: LabHost = None) -> None:
             objects.remove(host)
             swept.append(f"the lab's images, bridge, pool and project on {host.describe()}")
         else:
-            swept.append("other runs are alive: their members, and what they need, stay")
+            swept.append("other runs are alive: their members, and what these need, stay")
         sweeping.release(host)
         for line in swept:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -254,13 +252,13 @@ def sweep(lab_host: LabHost = None) -> None:
 @app.command()
 def clear(
     cluster: Annotated[Path, typer.Option("--cluster", help="Its TOML file: docs/existing-cluster.md.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; else only say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it instead of only listing it.")] = False,
 ) -> None:
-    """Remove from somebody's own cluster what dead runs of this machine have left there."""
+    """Remove from an existing cluster what dead runs of this computer left there."""
     with one_line_errors():
-        own = ExistingCluster.connect(cluster, catalogue.load(), runs.Run.new())
-        lines = own.clear() if yes else [f"would remove project {name}" for name in own.leftovers()]
-    for line in lines or ["dead runs of this machine have left nothing"]:
+        existing = ExistingCluster.connect(cluster, catalogue.load(), runs.Run.new())
+        lines = existing.clear() if yes else [f"would remove project {name}" for name in existing.leftovers()]
+    for line in lines or ["dead runs of this computer left nothing"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -279,15 +277,15 @@ def _chosen(build: str | None, sideloaded: str | None, mirror: str | None) -> Ca
     return entry
 
 
-def _made(host: Host, image: Image, count: int, *, machines: bool) -> Cluster:
-    """Return a cluster of ``count`` members with ``image``; virtual machines of the lab's own are joined."""
+def _made(host: Host, image: Image, count: int, *, vm: bool) -> Cluster:
+    """Return a cluster of ``count`` members with ``image``; QEMU VMs are already joined."""
     transcript = Transcript(host.run.folder / "transcript.jsonl")
-    if machines and server_vm.why_not(host) is not None:
+    if vm and server_vm.why_not(host) is not None:
         with golden.members(
             host, transcript, image, count, formed=True, failed=lambda _: None
         ) as cluster:
             return cluster
-    cluster = Cluster(host, transcript, ServerVMs(host) if machines else Containers(host))
+    cluster = Cluster(host, transcript, ServerVMs(host) if vm else Containers(host))
     cluster.make_members([image] * count)
     return cluster
 
@@ -299,12 +297,12 @@ def _kept(name: str | None) -> runs.Run:
     if len(found) == 1:
         return found[0]
     raise UsageError(
-        f'no one cluster is called "{name}" (there are: {names})' if name else f"name one cluster: {names}"
+        f'"{name}" is not the name of one cluster (there are: {names})' if name else f"name one cluster: {names}"
     )
 
 
 def _client_environment(host: Host) -> dict[str, str]:
-    """Return the variables that make the host's own client talk to this very server."""
+    """Return the variables with which the host's client connects to this server."""
     folder = os.path.dirname(host.endpoint.url)  # noqa: PTH120 - text, also of a URL
     name = "INCUS" if host.client == "incus" else "LXD"
     return {f"{name}_DIR": folder, f"{name}_SOCKET": host.endpoint.url}
