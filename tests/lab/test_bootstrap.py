@@ -169,7 +169,7 @@ def test_installs_only_what_is_missing(machine):
 def test_a_server_that_is_there_is_left_alone(machine, path):
     machine.socket(path)
     done = machine.run()
-    assert f"lab host: /{path} is already there and stays as it is" in done.stdout
+    assert f"lab host: /{path} is installed and left as it is" in done.stdout
     assert "incus-base" not in "\n".join(machine.changes)
     assert "mmdebstrap" in "\n".join(machine.changes)
 
@@ -178,7 +178,7 @@ def test_a_server_that_is_there_is_left_alone(machine, path):
 def test_an_installed_server_that_is_not_running_is_left_alone(machine, package):
     machine.installed = [package]
     done = machine.run("--dry-run")
-    assert f"lab host: package {package} is already there" in done.stdout
+    assert f"lab host: package {package} is installed and left as it is" in done.stdout
     assert "incus-client" not in done.stdout
 
 
@@ -250,7 +250,7 @@ class TestRefusing:
         done = machine.run()
         assert done.returncode == 1
         assert f"{named} is none of Debian 12 or 13" in done.stderr
-        assert "install the likes of these yourself: mmdebstrap" in done.stderr
+        assert "install their counterparts yourself: mmdebstrap" in done.stderr
         assert machine.calls == []
 
     @pytest.mark.parametrize("release", [BOOKWORM, TRIXIE, NOBLE, "ID=debian\n"])
@@ -335,7 +335,7 @@ class TestForVirtualMachines:
     def test_after_a_run_without_it_only_the_rest_is_installed(self, machine):
         machine.run()
         assert machine.run("--vm", "--dry-run").stdout == (
-            "lab host: package incus-base is already there and stays as it is\n"
+            "lab host: package incus-base is installed and left as it is\n"
             f"installing: {' '.join([*MACHINES, *QEMU])}\ndry run: nothing was changed\n"
         )
 
@@ -398,7 +398,7 @@ class TestForVirtualMachines:
         bookworm.archive = ""
         done = bookworm.run("--vm")
         assert done.returncode == 1
-        assert "no source of this machine offers qemu-system-x86 qemu-utils" in done.stderr
+        assert "no apt source offers qemu-system-x86 qemu-utils" in done.stderr
 
     def test_what_came_with_ceph_and_was_started_is_stopped(self, machine):
         (machine.root / "run/systemd/system").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Evidence: what is kept of every member, so that somebody who was not there can judge."""
+"""Evidence: logs and state of every member, collected so that others can judge a result later."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _INSIDE = "/run/clusterproof-evidence"
 
 
 def collect(cluster: Cluster, folder: Path) -> None:
-    """Write what is known of every member of ``cluster`` into ``folder/<member>/``, secrets taken out.
+    """Write the evidence of every member of ``cluster`` to ``folder/<member>/``, with secrets redacted.
 
-    A member that cannot be asked gets a file that says why; collecting never raises.
+    Where a member cannot be reached, not-collected.txt has the reason; nothing is raised.
     """
     members = cluster.members
     if not members:
@@ -36,7 +36,7 @@ def collect(cluster: Cluster, folder: Path) -> None:
 
 def _collect(member: Member, folder: Path) -> None:
     if console := member.machine.console():
-        # Of the machine itself, so that it is there where nothing else can be asked.
+        # The console comes from outside of the VM, so that it is there even where the VM does not answer.
         _write(folder / "console.log", console.encode())
     facts = member.facts
     environment = {
@@ -49,13 +49,13 @@ def _collect(member: Member, folder: Path) -> None:
     }
     assignments = [f"{key}={value}" for key, value in environment.items()]
     try:
-        # Below the transcript: this is no step of the scenario.
+        # Not through the member, whose transcript records the scenario's steps only.
         machine = member.machine
         machine.write(f"{_INSIDE}.sh", _SCRIPT.read_bytes(), 0o755)
         machine.execute(["env", *assignments, f"{_INSIDE}.sh", _INSIDE], timeout=90)
         with tarfile.open(fileobj=io.BytesIO(machine.read(f"{_INSIDE}.tar"))) as archive:
             for entry in archive:
-                # A link could lead to a file of this machine.
+                # A link could lead to a file of this computer.
                 content = archive.extractfile(entry) if entry.isfile() else None
                 name = PurePosixPath(entry.name).name
                 if content is not None and name not in ("", ".", ".."):
@@ -65,7 +65,7 @@ def _collect(member: Member, folder: Path) -> None:
 
 
 def _legible(name: str, content: bytes) -> bytes:
-    """Return what a file holds; what the product's API has answered without its envelope, and indented."""
+    """Return the content of file ``name``; an answer of the product's API is unwrapped and indented."""
     if name.endswith(".json"):
         with contextlib.suppress(ValueError, KeyError, TypeError):
             return json.dumps(json.loads(content)["metadata"], indent=1).encode()

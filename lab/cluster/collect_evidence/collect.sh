@@ -1,7 +1,7 @@
 #!/bin/sh
-# What is kept of a member, each in a file of its own below $1. Every command has a time limit: the
-# daemon may be hung, which is then part of the evidence.
-# In the environment: ADMIN API STATE_DIR LOG_DIR SERVICE SOCKET
+# Collects the evidence of one member in the folder $1 and packs it as $1.tar. Every command has a time limit: the
+# daemon may hang, which is evidence, too. One script for all, because each command into a member costs time.
+# Environment: ADMIN API STATE_DIR LOG_DIR SERVICE SOCKET
 out=$1
 mkdir -p "$out"
 keep() {
@@ -23,7 +23,7 @@ done
 ask() {
     curl --silent --show-error --fail --unix-socket "$API" --max-time "$1" "http://daemon/1.0$2"
 }
-# The daemon itself is asked last, and only where it answers.
+# The daemon is queried last, and only if it answers.
 if ask 5 '' > "$out/server.json" 2>&1; then
     ask 8 '/cluster/members?recursion=1' > "$out/members.json" 2>&1
     ask 8 '/instances?recursion=1&all-projects=true' > "$out/instances.json" 2>&1
