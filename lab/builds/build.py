@@ -35,10 +35,11 @@ class Filler(Protocol):
 
 
 class Source(ABC):
-    """Where a build comes from, and what is particular to such builds.
+    """Where a build comes from, and what is particular to builds from there.
 
     ``default``: its builds run when no ``--build`` is given. ``stated``: the catalogue states version and track,
-    which otherwise are those of what was found installed. ``takes_revision``: ``--revision`` may choose one.
+    which otherwise are those of what was found installed. ``takes_revision``: it is the channel of a snap, and
+    ``--build lxd@5.21/edge=33110`` chooses a revision of it.
     """
 
     default: ClassVar[bool] = True
@@ -60,7 +61,7 @@ class Source(ABC):
         """Let ``filler`` install ``build``, which is from here; return its identity. Raises LabError."""
 
     def asked(self, version: str) -> str:
-        """Return what follows the product in the name of the build that has ``version``."""
+        """Return what follows ``PRODUCT@`` in the name of a build that has ``version``."""
         return version
 
     def resolved(self, find: FindRevision) -> Source:  # noqa: ARG002 - only a snap's channel has something to find
@@ -69,7 +70,7 @@ class Source(ABC):
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The Debian suites that it is installed from, the one of the members first; else none."""
+        """The Debian suites that mmdebstrap installs it from, the one of the members first; else none."""
         return ()
 
     @property
@@ -79,7 +80,7 @@ class Source(ABC):
 
     @property
     def base_build(self) -> CatalogueBuild | None:
-        """The build of the catalogue in which something of the user's replaces the original."""
+        """The build of the catalogue of which a part is replaced by the user's; else None."""
         return None
 
     @property
@@ -99,7 +100,7 @@ class Source(ABC):
 
     @property
     def version_suffix(self) -> str:
-        """What makes an identity of the version that the product reports."""
+        """What follows the version that the product reports, to identify the build."""
         return ""
 
     @property

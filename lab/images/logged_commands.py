@@ -28,7 +28,7 @@ GUARD = (
     "--mount-proc",
 )
 # mmdebstrap's messages that are of no use to a person who waits.
-ASIDE = (
+NOT_SHOWN = (
     b"I: chroot architecture",
     b"I: finding correct",
     b"I: main() received",
@@ -36,7 +36,7 @@ ASIDE = (
     b"I: success",
 )
 # mmdebstrap's errors that only repeat that there was one.
-ECHO = re.compile(r"mmdebstrap failed to run|-oAPT::Status-Fd=|Some index files failed to download")
+REPETITION = re.compile(r"mmdebstrap failed to run|-oAPT::Status-Fd=|Some index files failed to download")
 
 
 class StoppedError(LabError):
@@ -97,7 +97,7 @@ class LoggedCommands:
             log.seek(position)
             lines = log.read().split(b"\n")
         for line in lines[:-1]:
-            if line.startswith(b"I: ") and not line.startswith(ASIDE):
+            if line.startswith(b"I: ") and not line.startswith(NOT_SHOWN):
                 self._progress(line[3:].decode("utf-8", "replace").rstrip("."))
             position += len(line) + 1
         return position
@@ -137,7 +137,7 @@ def explain(output: str) -> str:
 def _errors(output: str, count: int = 3) -> str:
     """Return the last ``count`` lines of ``output`` that report an error, joined into one."""
     lines = [line.strip() for line in output.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("$ ") and not ECHO.search(line)]
+    lines = [line for line in lines if line and not line.startswith("$ ") and not REPETITION.search(line)]
     errors = [line for line in lines if re.match(r"(E|W|Err|FATAL|error)[: ]|.*\berror\b", line)]
     chosen = list(dict.fromkeys(errors or lines))[-count:]
     return " / ".join(chosen) if chosen else "there was no output"

@@ -84,13 +84,13 @@ def machines(host, monkeypatch) -> list[FakeMachine]:  # noqa: ARG001
     return used
 
 
-def told():
+def recorded():
     lines = []
     return lines, lambda thing, doing: lines.append(f"{thing}: {doing}")
 
 
 def test_from_nothing_to_an_image(host, server, installs, machines):
-    lines, progress = told()
+    lines, progress = recorded()
     image = bake(INCUS_702, host, progress, mirror="https://deb.example.org/debian")
     assert installs == [("incus@7.0.2", "https://deb.example.org/debian", False)]
     assert image.build.name == "incus@7.0.2"
@@ -112,9 +112,9 @@ def test_from_nothing_to_an_image(host, server, installs, machines):
 
 
 def test_the_second_time_nothing_is_done(host, server, installs, machines):
-    first = bake(INCUS_702, host, told()[1])
+    first = bake(INCUS_702, host, recorded()[1])
     server.calls.clear()
-    lines, progress = told()
+    lines, progress = recorded()
     assert bake(INCUS_702, host, progress) == first == baked(INCUS_702)
     assert lines == ["incus@7.0.2: ready"]
     assert (len(installs), len(machines)) == (1, 1)
@@ -122,9 +122,9 @@ def test_the_second_time_nothing_is_done(host, server, installs, machines):
 
 
 def test_a_host_that_lost_the_image_gets_it_again(host, server, installs, machines):
-    image = bake(INCUS_702, host, told()[1])
+    image = bake(INCUS_702, host, recorded()[1])
     server.images["clusterproof"].clear()
-    lines, progress = told()
+    lines, progress = recorded()
     assert bake(INCUS_702, host, progress) == image
     assert lines == ["incus@7.0.2: importing", "incus@7.0.2: ready"]
     assert list(server.images["clusterproof"]) == [image.fingerprint]
@@ -133,7 +133,7 @@ def test_a_host_that_lost_the_image_gets_it_again(host, server, installs, machin
 
 def test_what_was_killed_half_way_is_taken_up_again(host, installs, machines):
     bake_beforehand(INCUS_702, truth=False)
-    lines, progress = told()
+    lines, progress = recorded()
     bake(INCUS_702, host, progress)
     assert installs == []
     assert lines[0] == "incus@7.0.2: importing"
@@ -145,7 +145,7 @@ def test_what_was_killed_half_way_is_taken_up_again(host, installs, machines):
 def test_a_damaged_note_of_what_the_build_is(host, text):
     (bake_beforehand(INCUS_702) / "truth.json").write_text(text)
     assert baked(INCUS_702) is None
-    assert bake(INCUS_702, host, told()[1]).build.schema_version == 77
+    assert bake(INCUS_702, host, recorded()[1]).build.schema_version == 77
     assert baked(INCUS_702).build.schema_version == 77
 
 
@@ -157,8 +157,8 @@ def test_what_is_not_baked_yet():
 
 
 def test_force_makes_it_again(host, installs, machines):
-    bake(INCUS_702, host, told()[1])
-    bake(INCUS_702, host, told()[1], force=True)
+    bake(INCUS_702, host, recorded()[1])
+    bake(INCUS_702, host, recorded()[1], force=True)
     assert [force for _, _, force in installs] == [False, True]
     assert len(machines) == 2
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_made_again_stays(host, monkeypatch):
 
     monkeypatch.setattr(making, "make", fail)
     with pytest.raises(LabError, match="no network"):
-        bake(INCUS_702, host, told()[1], force=True)
+        bake(INCUS_702, host, recorded()[1], force=True)
     assert baked(INCUS_702) == image
 
 
@@ -181,7 +181,7 @@ def test_of_two_at_once_one_makes_it(host, installs, machines):
 
     def one(_):
         ready.wait(10)
-        return bake(INCUS_702, host, told()[1])
+        return bake(INCUS_702, host, recorded()[1])
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(one, range(2))
@@ -217,7 +217,7 @@ def test_a_product_that_does_not_say_what_it_is(host, machines, monkeypatch, com
 
     monkeypatch.setattr("clusterproof.lab.substrates.container.Container", machine)
     with pytest.raises(LabError, match=r"incus@7\.0\.2 was installed but does not say what it is: "):
-        bake(INCUS_702, host, told()[1])
+        bake(INCUS_702, host, recorded()[1])
     assert machines[0].done[-1] == "destroy"
     # What was installed is kept; the next time it is only asked again.
     assert baked(INCUS_702) is None
@@ -235,7 +235,7 @@ def test_a_member_that_does_not_boot(host, machines, monkeypatch):
 
     monkeypatch.setattr("clusterproof.lab.substrates.container.Container", machine)
     with pytest.raises(LabError, match="did not boot"):
-        bake(INCUS_702, host, told()[1])
+        bake(INCUS_702, host, recorded()[1])
     assert machines[0].done == ["create", "start", "destroy"]
 
 
@@ -243,14 +243,14 @@ def test_a_member_that_does_not_boot(host, machines, monkeypatch):
 def test_a_host_that_does_not_take_the_image(host, server):
     server.say["POST images"] = Refusal(500, "no space left on device")
     with pytest.raises(LabError, match=r"lab host did not accept image \w{12}: .*no space left on device"):
-        bake(INCUS_702, host, told()[1])
+        bake(INCUS_702, host, recorded()[1])
 
 
 @pytest.mark.usefixtures("installs")
 def test_a_host_that_goes_away(host, server):
     server.stop()
     with pytest.raises(LabError, match="host"):
-        bake(INCUS_702, host, told()[1])
+        bake(INCUS_702, host, recorded()[1])
 
 
 @pytest.mark.usefixtures("machines")
@@ -263,7 +263,7 @@ def test_several_builds_and_the_reason_for_each_that_failed(host, installs, monk
         return plain(entry, *args, **options)
 
     monkeypatch.setattr(making, "make", make)
-    lines, progress = told()
+    lines, progress = recorded()
     found = bake_all([LXD_502, INCUS_604, INCUS_702], host, progress, mirror="https://deb.example.org")
     assert list(found) == ["lxd@5.0.2", "incus@6.0.4", "incus@7.0.2"]
     assert found["lxd@5.0.2"].build.product == "lxd"
@@ -276,16 +276,16 @@ def test_several_builds_and_the_reason_for_each_that_failed(host, installs, monk
 @pytest.mark.usefixtures("installs")
 def test_a_lost_host_fails_every_build_and_nothing_else(host, server):
     server.stop()
-    found = bake_all([LXD_502, INCUS_702], host, told()[1])
+    found = bake_all([LXD_502, INCUS_702], host, recorded()[1])
     assert all(isinstance(reason, LabError) for reason in found.values())
 
 
 def test_an_interrupt_stops_those_that_bake(host, monkeypatch):
-    begun, told_to_stop = threading.Event(), []
+    begun, stopped = threading.Event(), []
 
     def make(entry, into, progress, *, stop, **_):  # noqa: ARG001
         begun.set()
-        told_to_stop.append(stop.wait(10))
+        stopped.append(stop.wait(10))
         raise LabError("stopped")
 
     def interrupt(*_):
@@ -301,8 +301,8 @@ def test_an_interrupt_stops_those_that_bake(host, monkeypatch):
     monkeypatch.setattr(making, "make", make)
     monkeypatch.setattr(baking, "ThreadPoolExecutor", Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        bake_all([INCUS_702], host, told()[1])
-    assert told_to_stop == [True]
+        bake_all([INCUS_702], host, recorded()[1])
+    assert stopped == [True]
 
 
 class TestForVirtualMachines:
@@ -328,7 +328,7 @@ class TestForVirtualMachines:
         return Image(INCUS_702.installed(version, 3, 77), INCUS_702.facts, "d", "f", frozenset(EXTENSIONS))
 
     def test_is_the_same_build_with_another_disk(self, host, makes):
-        found = bake_vm(INCUS_702, self.image(), host, told()[1])
+        found = bake_vm(INCUS_702, self.image(), host, recorded()[1])
         assert makes == [("incus@7.0.2", "vm", False)]
         assert (found.digest, found.fingerprint) == (recipe.digest(INCUS_702, kind=VM), "")
         assert (found.build, found.extensions) == (self.image().build, set(EXTENSIONS))
@@ -338,13 +338,13 @@ class TestForVirtualMachines:
     def test_of_another_version_is_refused(self, host, version):
         self.version = version
         with pytest.raises(LabError, match=rf"VMs {version}: the archive has moved"):
-            bake_vm(INCUS_702, self.image(), host, told()[1])
+            bake_vm(INCUS_702, self.image(), host, recorded()[1])
 
     @pytest.mark.usefixtures("makes")
     def test_of_another_distribution_is_the_same(self, host):
         self.version = "1:7.0.2-debian13-202611010203"
         other = self.image("1:7.0.2-ubuntu24.04-202611010203")
-        assert bake_vm(INCUS_702, other, host, told()[1]).build.version == other.build.version
+        assert bake_vm(INCUS_702, other, host, recorded()[1]).build.version == other.build.version
 
     def test_of_a_channel_is_installed_in_a_machine_with_debian(self, host, makes, monkeypatch):
         entry = catalogue.load().get(self.CHANNEL)
@@ -355,7 +355,7 @@ class TestForVirtualMachines:
             return "7.0.2-1"
 
         monkeypatch.setattr(install_by_cloud_init, "fill_in_vm", fill)
-        bake_vm(entry, self.image(), host, told()[1], mirror="https://deb.example.org/debian")
+        bake_vm(entry, self.image(), host, recorded()[1], mirror="https://deb.example.org/debian")
         assert makes == [(self.CHANNEL, "vm", True), ("incus@base-trixie", "vm", False)]
         ((name, base, text),) = asked
         assert name == self.CHANNEL
