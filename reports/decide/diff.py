@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from clusterproof.builds import parse_version
 from clusterproof.reports.matrix.matrix import NAMES, Column, IssueOnBuild, IssueRow, Matrix
-from clusterproof.reports.results.answers import in_words
+from clusterproof.reports.results.answers import Answer, in_words
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Verdict
 
@@ -103,11 +103,12 @@ class UnknownBuildError(ValueError):
 
 
 class Side(BaseModel):
-    """What one of the builds showed; ``verdict`` is None where it has no result of the issue."""
+    """What one of the builds showed; without a result of the issue nothing is known of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     verdict: Verdict | None
+    answer: Answer
     runs: int | None
     page: str | None
 
@@ -260,8 +261,13 @@ def _verdict(on_build: IssueOnBuild | None) -> Verdict | None:
 
 def _side(on_build: IssueOnBuild | None) -> Side:
     if on_build is None:
-        return Side(verdict=None, runs=None, page=None)
-    return Side(verdict=on_build.verdict, runs=on_build.runs, page=on_build.scenarios[0].page)
+        return Side(verdict=None, answer=Answer.NOT_KNOWN, runs=None, page=None)
+    return Side(
+        verdict=on_build.verdict,
+        answer=on_build.answer,
+        runs=on_build.runs,
+        page=on_build.scenarios[0].page,
+    )
 
 
 def _named(column: Column) -> str:
@@ -270,4 +276,4 @@ def _named(column: Column) -> str:
 
 
 def _word(side: Side) -> str:
-    return f"{side.verdict.sign} {in_words(side.verdict)}" if side.verdict else "no run"
+    return f"{side.verdict.sign} {in_words(side.answer, side.verdict)}" if side.verdict else "no run"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from clusterproof.reports.decide.policy import Explanation, Policy
 from clusterproof.reports.history.repeats import repeats
-from clusterproof.reports.results.answers import in_words, tally
+from clusterproof.reports.results.answers import cell_in_words, tally
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Observation, Verdict
@@ -57,7 +57,7 @@ class Objection(NamedTuple):
         where = f"evidence {cell.evidence}" if cell.evidence else "no evidence"
         weight = "" if self.weight.stops else f"{self.weight}: "
         why = f" ({self.why})" if self.why else ""
-        words = in_words(cell.verdict, cell.role)
+        words = cell_in_words(cell)
         return one_line(
             f"{weight}{words}: {cell.scenario} on {self.build}: {self.reason}{why} [{where}]"
         )

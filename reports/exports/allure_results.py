@@ -33,7 +33,7 @@ from clusterproof.reports.history.history import PastResult
 from clusterproof.reports.history.repeats import repeats
 from clusterproof.reports.matrix.matrix import NAMES
 from clusterproof.reports.matrix.urls import build_id, cell_page, issue_page
-from clusterproof.reports.results.answers import answer, in_words
+from clusterproof.reports.results.answers import answer, cell_in_words, in_words, meaning
 from clusterproof.reports.results.kept_evidence import SYMPTOM, folder_of, walk
 from clusterproof.reports.results.ledger import Issue
 from clusterproof.reports.results.results import Cell, Key
@@ -93,7 +93,10 @@ def environments(builds: Iterable[Build]) -> list[dict[str, str]]:
 def categories() -> list[dict[str, str]]:
     """Return the categories of a report: the verdicts worth reading, the worst first."""
     worth_reading = [one for one in Verdict if not one.expected or one is Verdict.REPRODUCED]
-    return [{"verdict": one, "name": f"{one.sign} {in_words(one)}: {one.meaning}"} for one in worth_reading]
+    return [
+        {"verdict": one, "name": f"{one.sign} {in_words(answer(one), one)}: {one.meaning}"}
+        for one in worth_reading
+    ]
 
 
 class AllureResults:
@@ -201,7 +204,7 @@ def _result(
 ) -> TestResult:
     key = cell.key
     start = _milliseconds(cell.started)
-    words = f"{cell.verdict.sign} {in_words(cell.verdict, cell.role)}: {cell.verdict.meaning}"
+    words = f"{cell.verdict.sign} {cell_in_words(cell)}: {meaning(cell.verdict, cell.role)}"
     return TestResult(
         uuid=uuid,
         name=_name(key),

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree as ET
 
 from clusterproof.reports.decide.gate import GateResult, Objection, Weight
-from clusterproof.reports.results.answers import in_words
+from clusterproof.reports.results.answers import cell_in_words
 from clusterproof.reports.results.kept_evidence import parameter
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import plain
@@ -52,7 +52,7 @@ def junit(result: GateResult) -> str:
 
 
 def _add(case: ET.Element, objection: Objection) -> None:
-    words = in_words(objection.cell.verdict, objection.cell.role)
+    words = cell_in_words(objection.cell)
     message = f"{words}: {objection.reason}" + (f" ({objection.why})" if objection.why else "")
     if not objection.weight.stops:
         ET.SubElement(case, "skipped", message=_clean(f"{objection.weight}: {message}"))

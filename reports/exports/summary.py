@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from clusterproof.reports.decide.gate import PASSED, GateResult, Objection, Weight, build_of
-from clusterproof.reports.results.answers import Answer, answer, in_words
+from clusterproof.reports.results.answers import Answer, answer, cell_in_words
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Verdict
 
@@ -49,7 +49,7 @@ def summary(result: GateResult) -> str:
 def _row(objection: Objection) -> str:
     cell = objection.cell
     why = f"{objection.reason} ({objection.why})" if objection.why else objection.reason
-    words = f"{cell.verdict.sign} {in_words(cell.verdict, cell.role)}"
+    words = f"{cell.verdict.sign} {cell_in_words(cell)}"
     cells = (words, cell.issue, cell.scenario, build_of(cell), why)
     return f"| {' | '.join(_text(one) for one in cells)} |"
 

@@ -15,6 +15,7 @@ from clusterproof.reports.history.flakes import Flakes
 from clusterproof.reports.history.history import History, PastResult, Proof
 from clusterproof.reports.history.repeats import Repeats, repeats
 from clusterproof.reports.matrix.urls import build_id, build_page, cell_page, issue_page
+from clusterproof.reports.results.answers import Answer, answer
 from clusterproof.reports.results.ledger import Issue
 from clusterproof.reports.results.results import FILENAME, Cell
 from clusterproof.reports.results.verdicts import ROLES, Observation, Role, Verdict, expect
@@ -134,9 +135,13 @@ class IssueOnBuild(_Part):
 
     @property
     def role(self) -> Role:
-        """The role that the verdict stands for: an injection where there are no other scenarios."""
-        by_hand = all(one.role == "injection" for one in self.scenarios)
-        return "injection" if by_hand else "reproduction"
+        """The role of the scenario whose verdict it is, a reproduction where several have it."""
+        return _counting(self.scenarios)[0].role
+
+    @property
+    def answer(self) -> Answer:
+        """What the verdict says in plain words."""
+        return answer(self.verdict, self.role)
 
     @property
     def by_substrate(self) -> dict[str, IssueOnBuild]:
@@ -383,13 +388,17 @@ def _issue_on_build(scenarios: list[ScenarioOnBuild]) -> IssueOnBuild:
             one.substrate,
         ),
     )
-    # A symptom that was brought about says nothing of the build, as long as it was recognised.
-    counting = [one for one in ordered if one.role != "injection" or not one.expected]
     return IssueOnBuild(
-        verdict=(counting or ordered)[0].stands,
+        verdict=_counting(ordered)[0].stands,
         expected=all(one.expected for one in ordered),
         scenarios=tuple(ordered),
     )
+
+
+def _counting(scenarios: Sequence[ScenarioOnBuild]) -> Sequence[ScenarioOnBuild]:
+    """Return those of ``scenarios``, worst first, that count: all where none does."""
+    # A symptom that was brought about says nothing of the build, as long as it was recognised.
+    return [one for one in scenarios if one.role != "injection" or not one.expected] or scenarios
 
 
 def _peer(one: ScenarioOnBuild | Cell) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clusterproof.reports.matrix.matrix import NAMES, Column, IssueOnBuild, Matrix
-from clusterproof.reports.results.answers import Answer, answer, tally
+from clusterproof.reports.results.answers import Answer, tally
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Verdict
 
@@ -69,7 +69,7 @@ def _table(matrix: Matrix, console: Console) -> Table:
 def _shown(on_build: IssueOnBuild, console: Console) -> Text:
     verdict = on_build.verdict
     behind = "" if verdict.expected else f"\n  {verdict}"
-    return Text(f"{_sign(verdict, console)} {answer(verdict, on_build.role)}{behind}", style=_STYLES[verdict])
+    return Text(f"{_sign(verdict, console)} {on_build.answer}{behind}", style=_STYLES[verdict])
 
 
 def _name(column: Column) -> str:
@@ -89,7 +89,7 @@ def _lines(matrix: Matrix, console: Console) -> None:
                 _print(
                     console,
                     f"{one_line(row.id):{issues}}  {one_line(column.id):{builds}}  "
-                    f"{_sign(verdict, console)} {answer(verdict, on_build.role):{words}}  {verdict:{verdicts}}  "
+                    f"{_sign(verdict, console)} {on_build.answer:{words}}  {verdict:{verdicts}}  "
                     f"({count} scenario{'' if count == 1 else 's'})",
                 )
 

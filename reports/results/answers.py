@@ -6,21 +6,23 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
+from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.verdicts import Role, Verdict
 
 
 class Answer(StrEnum):
     """The plain words for a verdict, which pages and terminals show before it.
 
-    The first four answer whether the bug is in the build. A symptom that the scenario brought about
-    by hand, to prove that it recognises it, says nothing of the build, and neither does an issue
-    that does not apply to it.
+    The first four answer whether the bug is in the build. The others do not: that a workaround
+    works, that a symptom was brought about by hand to prove that the scenario recognises it, and
+    that the issue does not apply.
     """
 
     HAS_BUG = "has the bug"
     FAILS = "fails otherwise"
     FREE = "free of it"
     NOT_KNOWN = "not known"
+    WORKS = "works"
     BROUGHT_ABOUT = "brought about"
     NOT_APPLICABLE = "does not apply"
 
@@ -35,7 +37,8 @@ _MEANINGS = {
     Answer.FAILS: "The product misbehaved, but not in the documented way.",
     Answer.FREE: "The scenario ran, and the build behaved correctly.",
     Answer.NOT_KNOWN: "The product was not judged: the lab failed, or lacks what the scenario needs.",
-    Answer.BROUGHT_ABOUT: "The symptom was brought about by hand and recognised; the build is not judged by it.",
+    Answer.WORKS: "With the workaround, or without the cause, even an affected build behaved correctly.",
+    Answer.BROUGHT_ABOUT: "The scenario brought the symptom about by hand, on any build, and recognised it.",
     Answer.NOT_APPLICABLE: "The issue does not concern the product, or the scenario not the build.",
 }
 
@@ -55,15 +58,29 @@ _ANSWERS = {
 
 def answer(verdict: Verdict, role: Role = "reproduction") -> Answer:
     """Return what ``verdict`` says in plain words where a scenario in ``role`` has it."""
-    if role == "injection" and verdict is Verdict.REPRODUCED:
-        return Answer.BROUGHT_ABOUT
-    return _ANSWERS[verdict]
+    words = _ANSWERS[verdict]
+    if role == "injection":
+        by_hand = {Answer.HAS_BUG: Answer.BROUGHT_ABOUT, Answer.FREE: Answer.NOT_KNOWN}
+        return by_hand.get(words, words)
+    if role != "reproduction" and words is Answer.FREE:
+        return Answer.WORKS
+    return words
 
 
-def in_words(verdict: Verdict, role: Role = "reproduction") -> str:
+def in_words(words: Answer, verdict: Verdict) -> str:
     """Return the plain words with the verdict behind them: ``has the bug (reproduced)``."""
-    words = answer(verdict, role)
     return words if words is Answer.NOT_APPLICABLE else f"{words} ({verdict})"
+
+
+def cell_in_words(cell: Cell) -> str:
+    """Return what a result says: ``has the bug (reproduced)``."""
+    return in_words(answer(cell.verdict, cell.role), cell.verdict)
+
+
+def meaning(verdict: Verdict, role: Role) -> str:
+    """Return in a sentence what ``verdict`` of a scenario in ``role`` means."""
+    words = answer(verdict, role)
+    return words.meaning if words in (Answer.WORKS, Answer.BROUGHT_ABOUT) else verdict.meaning
 
 
 def tally(results: Iterable[tuple[Verdict, Role]]) -> str:

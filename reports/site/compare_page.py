@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from clusterproof.reports.decide.diff import Comparison, IssueChange, table
 from clusterproof.reports.matrix.matrix import NAMES, Column, Matrix
-from clusterproof.reports.results.answers import answer
 from clusterproof.reports.results.verdicts import Verdict
 from clusterproof.reports.site.rendering import STALE_DAYS, Made, render, script
 
@@ -49,6 +48,7 @@ def comparison_between(
             "cells": {
                 column: {
                     "verdict": on_build.verdict,
+                    "answer": on_build.answer,
                     "page": on_build.scenarios[0].page if linked else None,
                 }
                 for column, on_build in matrix.cells[row.id].items()
@@ -71,7 +71,6 @@ def comparison_between(
             "builds": builds,
             "issues": issues,
             "signs": {one: one.sign for one in Verdict},
-            "answers": {one: answer(one) for one in Verdict},
             "changes": table([None, *Verdict]),
             "words": {one: one.meaning for one in IssueChange},
             "tones": {one: _TONES.get(one, "calm") for one in IssueChange},

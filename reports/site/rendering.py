@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from clusterproof.builds import Range
 from clusterproof.reports.matrix.matrix import NAMES, Matrix
-from clusterproof.reports.results.answers import Answer, answer, in_words
+from clusterproof.reports.results.answers import Answer, answer, in_words, meaning
 from clusterproof.reports.results.sanitize import plain
 from clusterproof.reports.results.verdicts import Verdict
 
@@ -90,6 +90,7 @@ def render(template: str, matrix: Matrix, made: Made, **values: Any) -> str:  # 
             Answer=Answer,
             answer=answer,
             in_words=in_words,
+            meaning=meaning,
         )
     )
 

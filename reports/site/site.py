@@ -6,6 +6,7 @@ A run's own folder is the site of that run; ``clusterproof site`` makes one of a
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +39,7 @@ from clusterproof.reports.matrix.urls import (
     cell_page,
     result_page,
 )
+from clusterproof.reports.results.answers import Answer
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.kept_evidence import (
     SYMPTOM,
@@ -129,6 +131,7 @@ class Site:
             unexpected=[one for one in on_builds if not one.on_build.expected],
             changed=[one for one in on_builds if one.on_build.was],
             shown=_NEWS,
+            verdicts=_verdicts(on_builds),
             allure=f"{REPORT}/index.html" if self._has_allure else None,
             tested=sum(bool(matrix.cells[row.id]) for row in matrix.rows),
             summaries=self.history.summaries(_RUNS) if self.history else [],
@@ -160,11 +163,12 @@ class Site:
         issues = [(row, matrix.cells[row.id].get(column.id)) for row in matrix.rows]
         before = predecessor(matrix, column)
         comparison = compare(matrix, before, column) if before else None
-        verdicts = [on_build.verdict for _, on_build in issues if on_build]
+        counts = Counter((on_build.answer, on_build.verdict) for _, on_build in issues if on_build)
 
-        def of(*wanted: Verdict) -> list[tuple[IssueRow, IssueOnBuild | None]]:
-            return [(row, on_build) for row, on_build in issues if on_build and on_build.verdict in wanted]
+        def of(*wanted: Answer) -> list[tuple[IssueRow, IssueOnBuild]]:
+            return [(row, on_build) for row, on_build in issues if on_build and on_build.answer in wanted]
 
+        free = of(Answer.FREE)
         untested = [
             (row, on_build)
             for row, on_build in issues
@@ -175,35 +179,40 @@ class Site:
             "../",
             script("common"),
             column=column,
-            counts={one: verdicts.count(one) for one in Verdict if one in verdicts},
+            counts=[
+                (words, verdict, counts[words, verdict])
+                for words in Answer
+                for verdict in Verdict
+                if counts[words, verdict]
+            ],
             comparison=comparison,
             worse=_worse(comparison),
-            open=of(Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.REPRODUCED),
+            open=of(Answer.HAS_BUG),
             fixed=comparison.having(IssueChange.FIXED, IssueChange.WORKS) if comparison else [],
             groups=[
                 (
                     "Fails otherwise",
                     "failed",
                     "The product failed, but not in the documented way.",
-                    of(Verdict.FAILED),
+                    of(Answer.FAILS),
                 ),
                 (
                     "Not as documented",
                     "silently-fixed",
                     "The ledger says that the build is affected, yet it behaved correctly.",
-                    of(Verdict.SILENTLY_FIXED),
+                    [one for one in free if one[1].verdict is Verdict.SILENTLY_FIXED],
                 ),
                 (
                     "Free of it",
                     "free",
                     "The scenarios of these issues ran and the build behaved correctly.",
-                    of(Verdict.CONFORMS, Verdict.CLEAR),
+                    [one for one in free if one[1].verdict is not Verdict.SILENTLY_FIXED],
                 ),
                 (
                     "Not known",
                     "unjudged",
-                    "The lab failed or lacks what the scenario needs, or nothing was run.",
-                    [*of(Verdict.BLOCKED, Verdict.UNTESTABLE), *untested],
+                    "The lab failed or lacks what a reproduction needs, or nothing was run.",
+                    [*of(Answer.NOT_KNOWN, Answer.WORKS, Answer.BROUGHT_ABOUT), *untested],
                 ),
             ],
         )
@@ -323,6 +332,12 @@ class Site:
     def _write(self, address: str, text: str) -> None:
         put(self.root / address, text)
         self.written.add(address)
+
+
+def _verdicts(on_builds: Iterable[News]) -> dict[Verdict, int]:
+    """Count what a filter by verdict finds, the worst verdict first."""
+    counts = Counter(part.verdict for one in on_builds for part in one.on_build.by_substrate.values())
+    return {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 def build_site(folder: Path) -> Sample:
-    """Make the site of three runs: a steady one, one with changes, and one that is hostile."""
+    """Make the site of three runs: a stable one, one with changes, and one that is hostile."""
     ledger = sample_ledger(folder)
     first = sample_run(ledger, "20260302-1200", NOW - 2 * DAY)
     second = sample_run(ledger, "20260303-1200", NOW - DAY)
@@ -73,7 +73,7 @@ def build_site(folder: Path) -> Sample:
     out = folder / "out/site"
     made = publish_site(out, ledger, folder / "out/history.sqlite", now=NOW)
     assert made.problems == []
-    sick = next(one for one in second if one.build is LXD_502 and one.observation is Observation.SYMPTOM)
+    affected = next(one for one in second if one.build is LXD_502 and one.observation is Observation.SYMPTOM)
     return Sample(
         out,
         {
@@ -81,8 +81,8 @@ def build_site(folder: Path) -> Sample:
             "compare": out / "compare.html",
             "issue": out / "issues/lxd-15313.html",
             "build": out / "builds/lxd-5.0.2-5+deb12u6.html",
-            "cell": out / cell_page(sick.key),
-            "earlier": (out / cell_page(sick.key)).with_name("20260302-1200.html"),
+            "cell": out / cell_page(affected.key),
+            "earlier": (out / cell_page(affected.key)).with_name("20260302-1200.html"),
             "hostile": out / cell_page(hostile[0].key),
             "hostile issue": out / "issues/evil-3.html",
         },

@@ -90,8 +90,8 @@ def test_verdicts_of_hidden_builds_do_not_count(page):
 def test_substrates(page):
     choose(page, "Substrate", "vm")
     assert titles(page) == {"lxd-15313"}
-    assert page.locator(".meet:visible").count() == 1
-    assert page.locator(".meet:visible .flag", has_text="vm").count() == 1
+    assert page.locator(".on-build:visible").count() == 1
+    assert page.locator(".on-build:visible .flag", has_text="vm").count() == 1
 
 
 def test_marks(page):

@@ -114,7 +114,7 @@ def test_the_command_can_be_copied(watched, site):
     page.locator("button", has_text="Copied").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == (
-        'tox run -e qualify -- "suites/upgrade/test_downgrade.py::test_one_extension_less[lxd@5.0.2]"'
+        'clusterproof qualify "suites/upgrade/test_downgrade.py::test_one_extension_less[lxd@5.0.2]"'
     )
 
 
@@ -157,7 +157,7 @@ def test_results_grow_stale_while_the_page_lies_there(watched, site):
     counts = []
     for days in (0, 13, 14, 60):
         page = watched.open(site.pages["matrix"], now=NOW + timedelta(days=days))
-        counts.append(page.locator(".meet .stale").count())
+        counts.append(page.locator(".on-build .stale").count())
     assert counts[0] == 1  # what ran three weeks ago
     assert counts[0] < counts[2] <= counts[3]
-    assert page.locator(".meet .age").first.text_content() == "61 days ago"
+    assert page.locator(".on-build .age").first.text_content() == "61 days ago"

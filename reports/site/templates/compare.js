@@ -19,9 +19,9 @@ function link(page, attributes, ...children) {
 
 function pill(found) {
   if (!found) return element("span", { class: "soft" }, "no run");
-  const { verdict, page } = found;
+  const { verdict, answer, page } = found;
   const sign = element("span", { class: "sign", "aria-hidden": "true" }, data.signs[verdict]);
-  const words = element("span", { class: "words" }, data.answers[verdict]);
+  const words = element("span", { class: "words" }, answer);
   if (verdict !== "not-applicable") words.append(" ", element("span", { class: "verdict" }, verdict));
   return link(page, { class: "cell" }, element("span", { class: `pill ${verdict}` }, sign, " ", words));
 }

@@ -9,7 +9,7 @@ from clusterproof.reports.commands import app
 from clusterproof.reports.decide import gate as gates
 from clusterproof.reports.decide.gate import Weight, gate_faults
 from clusterproof.reports.decide.policy import Policy, load_policy
-from clusterproof.reports.results.answers import in_words
+from clusterproof.reports.results.answers import answer, in_words
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.samples import INCUS_604, INCUS_702, LXD_502, START, cell, record, write_run
 
@@ -59,7 +59,7 @@ def test_every_two_verdicts_under_every_policy(policy):
         stops = [one for one in verdicts if code([one], "strict" if policy == "strict" else "expected")]
         assert len(result.lines) == len(stops) + 1
         for verdict in stops:
-            assert any(line.startswith(f"{in_words(verdict)}: ") for line in result.lines)
+            assert any(line.startswith(f"{in_words(answer(verdict), verdict)}: ") for line in result.lines)
 
 
 def test_an_offending_cell_is_told_with_all_that_helps():

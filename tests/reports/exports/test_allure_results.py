@@ -21,7 +21,7 @@ from clusterproof.reports.exports.allure_results import (
 )
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.urls import cell_page
-from clusterproof.reports.results.answers import in_words
+from clusterproof.reports.results.answers import answer, in_words
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.reports.decide.test_gate import having
 from tests.samples import BUILDS, INCUS_604, INCUS_702, START, cell, sample_ledger, sample_run
@@ -107,7 +107,8 @@ def test_verdicts_are_labels_and_the_status_is_what_was_seen(tmp_path, verdict):
     assert (result["status"] == "skipped") is (one.observation is Observation.NOT_RUN)
     assert (result["status"] == "broken") is (one.observation is Observation.LAB_ERROR)
     assert result["statusDetails"]["known"] is (verdict is Verdict.REPRODUCED)
-    assert result["statusDetails"]["message"].startswith(f"{verdict.sign} {in_words(verdict)}: ")
+    words = in_words(answer(verdict), verdict)
+    assert result["statusDetails"]["message"].startswith(f"{verdict.sign} {words}: {verdict.meaning}")
 
 
 def test_verdicts_that_want_to_be_read_are_categories():

@@ -1,0 +1,73 @@
+"""Allure's report as it is in the site: made by the real Allure, which npm has to be able to fetch once."""
+
+from __future__ import annotations
+
+import pytest
+
+from clusterproof.reports.exports.allure_report import TOOLS, AllureMissingError, make_report
+from clusterproof.reports.history.history import History
+from clusterproof.reports.matrix.urls import cell_page
+from tests.browser.samples import NOW
+from tests.samples import LXD_502, sample_ledger, sample_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A site that is nothing but Allure's report and the page that it leads to; and a cell of it."""
+    folder = tmp_path_factory.mktemp("allure")
+    ledger = sample_ledger(folder)
+    run = sample_run(ledger, "20260303-1200", NOW)
+    with History(folder / "history.sqlite") as history:
+        history.record(run)
+        try:
+            report = make_report(folder / "site", history, {}, ledger, TOOLS)
+        except AllureMissingError as error:
+            pytest.skip(str(error))
+    cell = next(one for one in run if one.build is LXD_502)
+    page = folder / "site" / cell_page(cell.key)
+    page.parent.mkdir(parents=True)
+    page.write_text("<!doctype html><title>the page of the result</title>")
+    return report, cell
+
+
+@pytest.fixture
+def page(browser, made):
+    """The report, with all that it asks of other hosts and gets."""
+    report, _ = made
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    page.answered = []
+    page.on("response", lambda response: page.answered.append(response.url))
+    page.goto(report.page.as_uri())
+    yield page
+    context.close()
+
+
+def test_tests_name_their_builds_and_lead_to_the_site_s_pages(page, made):
+    _, cell = made
+    page.get_by_text("lxd-15313: one extension less [LXD 5.0.2-5+deb12u6]").first.click()
+    link = page.get_by_role("link", name="this result in the matrix")
+    link.hover()
+    assert link.get_attribute("href") == f"../{cell_page(cell.key)}"
+    with page.context.expect_page() as opened:
+        link.click()
+    assert opened.value.title() == "the page of the result"
+
+
+def test_links_are_relative_for_the_keyboard_too(page):
+    page.get_by_text("lxd-15313: one extension less [LXD 5.0.2-5+deb12u6]").first.click()
+    link = page.get_by_role("link", name="all of lxd-15313")
+    link.focus()
+    assert link.get_attribute("href") == "../issues/lxd-15313.html"
+
+
+def test_the_report_gets_nothing_from_other_hosts(page):
+    page.get_by_text("lxd-15313: one extension less").first.wait_for()
+    assert [url for url in page.answered if url.startswith("http")] == []
+    refused = page.evaluate(
+        """() => new Promise((done) => {
+          document.addEventListener("securitypolicyviolation", (event) => done(event.blockedURI));
+          fetch("https://example.org/").catch(() => {});
+        })"""
+    )
+    assert refused.startswith("https://example.org")
