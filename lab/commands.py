@@ -80,24 +80,16 @@ def command_host(lab_host: str | None) -> Iterator[Host]:
 
 
 @app.command("doctor")
-def show_doctor(
-    lab_host: LabHost = None,
-    scenarios: Annotated[
-        bool, typer.Option("--scenarios", help="Also say what each scenario would run on, and why.")
-    ] = False,
-) -> None:
+def show_doctor(lab_host: LabHost = None) -> None:
     """Check what this computer can run, what it cannot, and what would change that."""
     with one_line_errors():
         findings = doctor.examine(lab_host)
-        carried = doctor.scenarios() if scenarios else ""
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
         table.add_row("ok" if finding.ok else "MISSING", finding.subject, finding.found)
         if finding.remedy:
             table.add_row("", "", f"-> {finding.remedy}")
     console.print(table, highlight=False)
-    if carried:
-        console.print(carried, highlight=False, markup=False, soft_wrap=True)
     if not all(finding.ok for finding in findings if finding.vital):
         raise typer.Exit(FAILED)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from clusterproof.lab.images.making import TOOLS
 from clusterproof.lab.substrates import acceleration, qemu_vm, server_vm
 
 BOOTSTRAP = "sudo lab/bootstrap"
-CHECKOUT = Path(__file__).parent.parent
 NEEDED_DISK = 8 << 30
 NEEDED_MEMORY = 4 << 30
 
@@ -110,18 +108,6 @@ def _capability(name: str, capability: Capability, vms: Finding) -> Finding:
     return Finding(name, f"in virtual machines: {capability.why_not}")
 
 
-def scenarios() -> str:
-    """Return, for each scenario of the suites beside the lab, what it would run on here, and why.
-
-    Raises LabError where pytest cannot say.
-    """
-    argv = [sys.executable, "-m", "pytest", "suites", "--substrates", "-q"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, cwd=CHECKOUT)
-    if done.returncode != 0:
-        raise LabError(f"the scenarios cannot be listed: {done.stdout.strip()[-500:] or done.stderr.strip()}")
-    return "\n".join(line for line in done.stdout.splitlines() if " scenarios" in line or "::" in line)
-
-
 def _lab_host(wanted: str | None) -> Finding:
     """Check the server that is named, else the one of this computer."""
     subject = "lab host"
@@ -173,7 +159,7 @@ def _memory() -> Finding:
         "memory",
         f"{available >> 30} GiB available, {NEEDED_MEMORY >> 30} needed for two clusters of three at once",
         ok=available >= NEEDED_MEMORY,
-        remedy="" if available >= NEEDED_MEMORY else "run one worker: tox run -e qualify -- -n 0",
+        remedy="" if available >= NEEDED_MEMORY else "run one worker: clusterproof qualify -n 0",
     )
 
 
