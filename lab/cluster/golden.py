@@ -125,7 +125,7 @@ class Golden:
     def __str__(self) -> str:
         """Return it in a few words."""
         kind = "cluster" if self.formed else "set"
-        return f"golden {kind} of {self.count} with {self.image.build.name}"
+        return f"golden {kind} of {self.count} members with {self.image.build.name}"
 
     @cached_property
     def _identity(self) -> str:
