@@ -210,8 +210,9 @@ def test_what_is_not_whole_is_made_anew(use, did, damage):
 class TestThatCannotBeSaved:
     def test_for_a_full_disk_while_it_is_written(self, use, broken, did, failed):
         broken["save"] = OSError(errno.ENOSPC, "No space left on device")
-        with pytest.raises(LabError, match=r"golden cluster of 2 members with incus@7\.0\.2.*could not be saved below .*"
-                                           r"No space left on device"):  # fmt: skip
+        with pytest.raises(LabError, match=(
+            r"golden cluster of 2 members with incus@7\.0\.2.*could not be saved below .*No space left on device"
+        )):  # fmt: skip
             use()
         assert saved() == []
         assert len(failed) == 1
