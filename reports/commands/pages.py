@@ -12,7 +12,7 @@ from clusterproof.reports.commands.errors import print_problems, refusing, requi
 from clusterproof.reports.decide.diff import compare, find_build, lines
 from clusterproof.reports.exports.allure_report import TOOLS, TRAIL, AllureMissingError, make_report
 from clusterproof.reports.history.history import History
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.matrix.terminal import terminal
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.ledger import load_ledger

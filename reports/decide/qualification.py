@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from clusterproof.builds import Build
 from clusterproof.reports.decide.diff import find_build, predecessor
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
 

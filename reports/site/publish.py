@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from clusterproof.reports.history.history import History, HistoryError
 from clusterproof.reports.history.repeats import Repeats, repeats
-from clusterproof.reports.matrix.matrix import Matrix, build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
+from clusterproof.reports.matrix.matrix import Matrix
 from clusterproof.reports.matrix.urls import BUILDS, CELLS, FRONT, ISSUES
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.ledger import Issue

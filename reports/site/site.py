@@ -21,6 +21,7 @@ from clusterproof.reports.exports.allure_results import address as address_in_al
 from clusterproof.reports.history.history import History, PastResult
 from clusterproof.reports.history.repeats import Repeats, repeats
 from clusterproof.reports.matrix.bounds import range_evidence
+from clusterproof.reports.matrix.from_results import scenario
 from clusterproof.reports.matrix.matrix import (
     NAMES,
     Column,
@@ -28,7 +29,6 @@ from clusterproof.reports.matrix.matrix import (
     IssueRow,
     Matrix,
     ScenarioOnBuild,
-    scenario,
 )
 from clusterproof.reports.matrix.urls import (
     COMPARE,

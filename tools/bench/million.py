@@ -21,7 +21,7 @@ from rich.table import Table
 
 from clusterproof.builds import Build, Expectation
 from clusterproof.reports.history.history import History
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.results.results import Cell, Key, Phases
 from clusterproof.reports.results.verdicts import ROLES, Observation, Role, expect, judge
 from clusterproof.reports.site.publish import publish_site

@@ -16,7 +16,7 @@ from clusterproof.reports.decide.diff import (
     predecessor,
     table,
 )
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.pages import HOSTILE, load
 from tests.samples import (

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clusterproof.builds import Expectation
 from clusterproof.reports.commands import app
 from clusterproof.reports.history.history import History
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.matrix.terminal import terminal
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from clusterproof.reports.site.publish import publish

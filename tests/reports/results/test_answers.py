@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from clusterproof.builds import Expectation
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.results.answers import Answer, answer, in_words, tally
 from clusterproof.reports.results.verdicts import ROLES, Observation, Verdict, expect, judge
 from tests.samples import LXD_502, cell

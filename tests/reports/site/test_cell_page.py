@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterproof.builds import Expectation
-from clusterproof.reports.matrix.matrix import build_matrix
+from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.matrix.urls import cell_page
 from clusterproof.reports.results import timeline as module
 from clusterproof.reports.results.kept_evidence import command, kept, parameter
