@@ -7,7 +7,7 @@ import itertools
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from clusterproof.lab.host.host import Host
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import preseeds
 from clusterproof.lab.substrates.container import Containers
-from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Machine, Substrate
+from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Substrate
 
 ONLINE = 60.0
 RUNNING = 20.0
@@ -98,12 +98,6 @@ class Cluster:
             added.append(Member(name, machine, self.transcript))
         self.members += added
         return added
-
-    def resume(self, machines: Mapping[str, Machine]) -> None:
-        """Take over running machines, by member's name, that another process made and left standing."""
-        for name, machine in machines.items():
-            machine.should_run = True
-            self.members.append(Member(name, machine, self.transcript))
 
     def form(self, members: list[Member] | None = None) -> None:
         """Make a cluster of all members: the first is bootstrapped, the others join one by one.
