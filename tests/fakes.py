@@ -715,6 +715,16 @@ addopts = ["--import-mode=importlib", "-p", "no:cacheprovider"]
 """
 
 
+# A scenario that never checks anything is none, and most here are about something else.
+CHECK = """
+@pytest.fixture(autouse=True)
+def checked(request):
+    if "cell" in request.fixturenames:
+        with request.getfixturevalue("symptom")("it holds"):
+            pass
+"""
+
+
 def lab_host(server: FakeServer, folder: Path, monkeypatch, *, prepared: bool = True) -> Host:
     """Return ``server`` as the lab host of run r1, whose lab and transcript are in ``folder``."""
     stay_alone(monkeypatch, folder / "lab")
@@ -740,7 +750,7 @@ class FakeCheckout:
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.setenv("PYTEST_ADDOPTS", "-p allure_pytest.plugin -p pytest_timeout -p xdist.plugin")
         monkeypatch.setattr("clusterproof.fixtures.resolve.PACKAGE", self.root)
-        for module in ("fixtures.session", "reports.results.ledger"):
+        for module in ("fixtures.session", "fixtures.cells", "reports.results.ledger"):
             monkeypatch.setattr(f"clusterproof.{module}.SUITES", self.root / "suites")
         (self.root / "conftest.py").write_text(CONFTEST)
         (self.root / "pyproject.toml").write_text(SETTINGS)
@@ -760,12 +770,20 @@ class FakeCheckout:
         path.write_text(text)
         return path
 
-    def scenario(self, code: str, stem: str = "membership/test_name", issue: str | None = "lxd-1") -> Path:
-        """Write a scenario's module, which documents ``issue``."""
+    def scenario(
+        self,
+        code: str,
+        stem: str = "membership/test_name",
+        issue: str | None = "lxd-1",
+        *,
+        checks: bool = True,
+    ) -> Path:
+        """Write a scenario's module, which documents ``issue``; with ``checks`` each one checks something."""
         path = self.root / "suites" / f"{stem}.py"
         path.parent.mkdir(exist_ok=True)
         mark = f'pytestmark = pytest.mark.documents("{issue}")\n' if issue else ""
-        path.write_text(f"import pytest\n{mark}{textwrap.dedent(code)}")
+        check = CHECK if issue and checks else ""
+        path.write_text(f"import pytest\n{mark}{check}{textwrap.dedent(code)}")
         return path
 
     def run(self, *args: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusterproof.lab.cluster.certificates import make_certificate
+from clusterproof.lab.cluster.crash_watch import Crash, crashes
 from clusterproof.lab.cluster.member import CommandError, Member
 from clusterproof.lab.cluster.tenant import Door
 from clusterproof.lab.core.api import Api, ApiError
@@ -20,6 +22,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.names import prefix
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import preseeds
 from clusterproof.lab.substrates.container import Containers
@@ -65,8 +68,9 @@ class Cluster:
         self.formed = False
         # Logs that members had before their machine was replaced by a change of image, by member.
         self.past_logs: dict[str, list[str]] = {}
+        self._past_crashes: list[Crash] = []
         self._clients: dict[str, Api] = {}
-        self._prefix = f"cp-{host.run.id[-4:]}-{host.run.number():x}-{next(_numbers)}"
+        self._prefix = f"{prefix(host.run)}-{next(_numbers)}"
         self._certificate, self._server_certificate = certificates or (
             make_certificate(host.run.folder),
             host.run.folder / f"{self._prefix}.crt",
@@ -279,6 +283,7 @@ class Cluster:
         """
         with self.transcript.step("lab", member.name, f"{member.build.name} -> {image.build.name}"):
             self.past_logs.setdefault(member.name, []).append(member.daemon.log())
+            self._past_crashes += crashes(member)
             member.daemon.stop()
             # The member is killed below: what the product wrote has to be on the volume by then.
             member.run(["sync"], check=True)
@@ -296,6 +301,23 @@ class Cluster:
             now = member.daemon.log() if member.machine.running() else ""
             found[member.name] = "\n".join([*self.past_logs.get(member.name, []), now])
         return found
+
+    def crashes(self) -> list[Crash]:
+        """Return which daemons ended or panicked by themselves, also before changes of build.
+
+        Raises CommandTimeoutError or LabError where a member that runs does not answer.
+        """
+        running = [member for member in self.members if member.machine.running()]
+        return [*self._past_crashes, *(crash for member in running for crash in crashes(member))]
+
+    def settle(self) -> None:
+        """Wait until every member's daemon is settled (see Daemon.settle): then what it says can be looked at.
+
+        A member that does not answer is left as it is; ``check_lab`` says what that means.
+        """
+        running = [member for member in self.members if member.machine.running()]
+        with self.transcript.step("wait", "cluster", "the daemons settle"):
+            _at_once(running, _settle)
 
     def check_lab(self) -> None:
         """Make sure that the lab was sound: its faults are no statement about the product.
@@ -328,6 +350,11 @@ def _init_argv(member: Member) -> list[str]:
 
 def _init(member: Member, seed: str) -> None:
     member.run(_init_argv(member), stdin=seed, timeout=JOIN, check=True)
+
+
+def _settle(member: Member) -> None:
+    with contextlib.suppress(CommandTimeoutError, LabError):
+        member.daemon.settle()
 
 
 def _make(member: Member) -> None:

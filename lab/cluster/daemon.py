@@ -6,16 +6,24 @@ cannot come up: hence ``--no-block`` everywhere, and the socket is stopped with 
 
 from __future__ import annotations
 
+import contextlib
+import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from clusterproof.lab.builds.product import ProductFacts
 from clusterproof.lab.cluster.go_binary import DAY, find_constant
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.core.waiting import eventually
+from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.substrates.machine import Machine, Result
 
 READY = 60.0
+# A daemon whose state and log have not changed for this long is taken for settled, and looked at no longer than
+# that: one that waits for another member is never ready.
+QUIET, SETTLING = 2.0, 20.0
+# What is written into a member's journal before its daemon is killed, so that the end is not taken for a crash.
+TAG, ENDING = "clusterproof", "daemon-killed"
 # Offsets of a daily task's period in a daemon's binary, by the image's digest and the task.
 _offsets: dict[tuple[str, str], int] = {}
 DROP_IN = "/etc/systemd/system/{service}.d/clusterproof.conf"
@@ -44,6 +52,29 @@ class RunsDaemon(Protocol):
 
     def write(self, path: str, content: str | bytes) -> None:
         """Write a file, owned by root."""
+
+
+@dataclass(frozen=True)
+class DaemonState:
+    """What systemd, the kernel and the daemon itself say of it at one moment.
+
+    ``active`` and ``sub`` are systemd's states of the service, ``pid`` its main process (0 for none) and
+    ``process`` that one's state in /proc (empty where there is none). ``logged`` is the size of its log (bytes).
+    """
+
+    active: str
+    sub: str
+    pid: int
+    process: str
+    ready: bool
+    logged: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether it runs and is ready, or has ended and systemd has noticed."""
+        if self.pid:
+            return self.ready and self.process not in ("", "Z", "X")
+        return self.active in ("inactive", "failed") and self.sub != "auto-restart"
 
 
 class Daemon:
@@ -100,7 +131,7 @@ class Daemon:
         """Kill the daemon (signal 9) for good; its instances keep running."""
         with self._member.transcript.step("fault", self._member.name, "kill -9 of the daemon"):
             self._member.run(
-                f"{self._spare_instances}systemctl stop --no-block {self._socket}; "
+                f"{self._spare_instances}logger --tag {TAG} {ENDING}; systemctl stop --no-block {self._socket}; "
                 f"systemctl kill --kill-whom=main --signal=KILL {self._service}; "
                 f"systemctl stop --no-block {self._service}"
             )
@@ -171,10 +202,60 @@ class Daemon:
             what=f"{self._member.name}: daemon ready",
         )
 
+    def state(self) -> DaemonState:
+        """Return what the daemon does at this moment."""
+        seen = self._member.run(
+            "export LC_ALL=C; "
+            f"pid=$(systemctl show --property=MainPID --value {self._service}); "
+            f"systemctl show --property=ActiveState,SubState,MainPID {self._service}; "
+            'echo "Process=$(sed "s/.*) //; s/ .*//" /proc/$pid/stat 2>/dev/null)"; '
+            f"echo Ready=$(curl --silent --fail --max-time 5 --unix-socket {self._member.facts.socket} "
+            "http://daemon/internal/ready >/dev/null 2>&1 && echo yes); "
+            f"echo Logged=$( {{ cat {self._log_files} 2>/dev/null; "
+            f"journalctl --no-pager --output=cat --unit={self._service}; }} | wc --bytes)"
+        ).stdout
+        found = dict(line.split("=", 1) for line in seen.splitlines() if "=" in line)
+        return DaemonState(
+            active=found.get("ActiveState", ""),
+            sub=found.get("SubState", ""),
+            pid=int(found.get("MainPID") or 0),
+            process=found.get("Process", ""),
+            ready=found.get("Ready") == "yes",
+            logged=int(found.get("Logged") or 0),
+        )
+
+    def settle(self) -> None:
+        """Wait until the daemon is settled and everything that it has logged can be read.
+
+        That is when it runs and is ready, or has ended and systemd knows; or, for a daemon that waits for
+        another member, when nothing of its state or log has changed for a moment. Gives up after SETTLING
+        seconds: a daemon that is started again and again never settles.
+        """
+        last: DaemonState | None = None
+        changed = time.monotonic()
+
+        def is_settled() -> bool:
+            nonlocal changed, last
+            before, last = last, self.state()
+            if last != before:
+                changed = time.monotonic()
+            # Seen twice, as a process may end between two looks; one that runs may log in between.
+            if before and before.settled and last.settled:
+                return last == before if not last.pid else last.pid == before.pid
+            return time.monotonic() - changed >= QUIET
+
+        with contextlib.suppress(NotObservedError):
+            eventually(is_settled, within=SETTLING, what=f"{self._member.name}: daemon settled")
+        self._member.run(["journalctl", "--sync"])
+
+    @property
+    def _log_files(self) -> str:
+        name, folder = self._member.facts.name, self._member.facts.log_dir
+        return f"{folder}/{name}d.log {folder}/{name}.log"
+
     def log(self) -> str:
         """Return everything the daemon has logged since the member was made: its log file and journal."""
-        folder = self._member.facts.log_dir
         return self._member.run(
-            f"cat {folder}/{self._member.facts.name}d.log {folder}/{self._member.facts.name}.log 2>/dev/null; "
+            f"cat {self._log_files} 2>/dev/null; "
             f"journalctl --no-pager --output=short-iso-precise --unit={self._service}"
         ).stdout

@@ -56,6 +56,7 @@ STATUSES = {
     Verdict.SILENTLY_FIXED: Status.PASSED,
     Verdict.CONFORMS: Status.PASSED,
     Verdict.CLEAR: Status.PASSED,
+    Verdict.INVALID: Status.BROKEN,
     Verdict.BLOCKED: Status.BROKEN,
     Verdict.UNTESTABLE: Status.SKIPPED,
     Verdict.NOT_APPLICABLE: Status.SKIPPED,

@@ -17,6 +17,7 @@ _STYLES = {
     Verdict.DISCOVERED: "bold red",
     Verdict.FAILED: "bold red",
     Verdict.SILENTLY_FIXED: "bold magenta",
+    Verdict.INVALID: "bold magenta",
     Verdict.BLOCKED: "bold cyan",
     Verdict.REPRODUCED: "yellow",
     Verdict.UNTESTABLE: "dim",

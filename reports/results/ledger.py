@@ -108,12 +108,17 @@ class Pattern(BaseModel):
 
 
 class Symptom(BaseModel):
-    """What the issue looks like: in words for a person, in patterns for the judge."""
+    """What the issue looks like: in words for a person, in patterns and states for the judge.
+
+    ``patterns`` are for what the product says. ``shown`` are names of states that the scenario itself
+    recognises: it raises Shown("log folder gone", ...), and no expression has to find the name again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     words: Words
     patterns: tuple[Pattern, ...] = ()
+    shown: Annotated[tuple[Words, ...], AfterValidator(_unique)] = ()
 
     def find(self, texts: Mapping[Where, str | Sequence[str]]) -> list[str]:
         """Return the lines that show the symptom, each once; none means it was not identified.
@@ -170,8 +175,8 @@ class Issue(BaseModel):
             yield 'ranges: a promise has none (kind = "promise")'
         if self.kind == "bug" and not self.ranges:
             yield 'ranges: a bug needs at least one (kind = "bug")'
-        if self.kind == "bug" and not self.symptom.patterns:
-            yield 'symptom.patterns: a bug needs at least one (kind = "bug")'
+        if self.kind == "bug" and not (self.symptom.patterns or self.symptom.shown):
+            yield 'symptom: a bug needs at least one of patterns and shown (kind = "bug")'
         seen: dict[tuple[str, str | None], int] = {}
         for index, entry in enumerate(self.ranges):
             if entry.product not in self.products:

@@ -89,6 +89,28 @@ class Key(NamedTuple):
         )
 
 
+class Crash(BaseModel):
+    """A daemon that ended or panicked by itself while a cell ran.
+
+    ``kind`` is panic, assertion, signal, exit or killed (from outside), ``lines`` are the first of what it said,
+    ``digest`` is the same for equal crashes. ``documented`` where it is the symptom of the cell's issue.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    member: Name
+    kind: Literal["panic", "assertion", "signal", "exit", "killed"]
+    status: Text
+    lines: tuple[Text, ...]
+    digest: Name
+    documented: bool = False
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether it breaks the promise that a daemon does not crash; a refusal to run does not."""
+        return not self.documented and self.kind in ("panic", "assertion", "signal")
+
+
 class Cell(BaseModel):
     """One result: what a scenario showed on a build.
 
@@ -123,6 +145,7 @@ class Cell(BaseModel):
     started: AwareDatetime
     suite: Name
     fault: Name | None = None
+    crashes: tuple[Crash, ...] = ()
 
     @field_validator("started")
     @classmethod

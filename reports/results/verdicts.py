@@ -15,19 +15,21 @@ class Observation(StrEnum):
     """What one run of a cell saw.
 
     ``symptom`` only where the documented symptom was positively identified; ``lab-error`` where
-    the lab misbehaved, so that nothing was learnt about the product.
+    the lab misbehaved, so that nothing was learnt about the product. ``scenario-error`` is a mistake of
+    the scenario itself, or one that checked nothing.
     """
 
     CONFORMS = "conforms"
     SYMPTOM = "symptom"
     OTHER_FAILURE = "other-failure"
     LAB_ERROR = "lab-error"
+    SCENARIO_ERROR = "scenario-error"
     NOT_RUN = "not-run"
 
     @property
     def judged(self) -> bool:
         """Whether the product's own behaviour was seen."""
-        return self not in (Observation.LAB_ERROR, Observation.NOT_RUN)
+        return self in (Observation.CONFORMS, Observation.SYMPTOM, Observation.OTHER_FAILURE)
 
 
 class Verdict(StrEnum):
@@ -41,6 +43,7 @@ class Verdict(StrEnum):
     DISCOVERED = "discovered"
     FAILED = "failed"
     SILENTLY_FIXED = "silently-fixed"
+    INVALID = "invalid"
     BLOCKED = "blocked"
     REPRODUCED = "reproduced"
     CONFORMS = "conforms"
@@ -79,6 +82,7 @@ _SIGNS = {
     Verdict.DISCOVERED: "!",
     Verdict.FAILED: "▲",
     Verdict.SILENTLY_FIXED: "?",
+    Verdict.INVALID: "×",  # noqa: RUF001 (a multiplication sign, not a letter)
     Verdict.BLOCKED: "■",
     Verdict.REPRODUCED: "●",
     Verdict.CONFORMS: "✓",
@@ -92,6 +96,7 @@ _MEANINGS = {
     Verdict.DISCOVERED: "The symptom showed on a build of which the ledger says nothing.",
     Verdict.FAILED: "The product misbehaved, but not in the documented way.",
     Verdict.SILENTLY_FIXED: "The build should be affected, yet it behaved correctly.",
+    Verdict.INVALID: "The scenario made a mistake or checked nothing; nothing was learnt about the product.",
     Verdict.BLOCKED: "The lab failed; nothing was learnt about the product.",
     Verdict.REPRODUCED: "The documented symptom showed on an affected build.",
     Verdict.CONFORMS: "The build is documented as free of the issue and behaved correctly.",
@@ -112,6 +117,15 @@ _CONFORMS = {
     Expectation.NOT_AFFECTED: Verdict.CONFORMS,
     Expectation.AFFECTED: Verdict.SILENTLY_FIXED,
     Expectation.UNKNOWN: Verdict.CLEAR,
+}
+
+
+_BY_EXPECTATION = {Observation.SYMPTOM: _SYMPTOM, Observation.CONFORMS: _CONFORMS}
+_WHATEVER_IS_EXPECTED = {
+    Observation.OTHER_FAILURE: Verdict.FAILED,
+    Observation.SCENARIO_ERROR: Verdict.INVALID,
+    Observation.LAB_ERROR: Verdict.BLOCKED,
+    Observation.NOT_RUN: Verdict.UNTESTABLE,
 }
 
 
@@ -144,14 +158,5 @@ def judge(expectation: Expectation, observation: Observation) -> Verdict:
                 "only not-run is possible there"
             )
         return Verdict.NOT_APPLICABLE
-    match observation:
-        case Observation.CONFORMS:
-            return _CONFORMS[expectation]
-        case Observation.SYMPTOM:
-            return _SYMPTOM[expectation]
-        case Observation.OTHER_FAILURE:
-            return Verdict.FAILED
-        case Observation.LAB_ERROR:
-            return Verdict.BLOCKED
-        case Observation.NOT_RUN:
-            return Verdict.UNTESTABLE
+    by_expectation = _BY_EXPECTATION.get(observation)
+    return by_expectation[expectation] if by_expectation else _WHATEVER_IS_EXPECTED[observation]

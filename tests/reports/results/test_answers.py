@@ -34,6 +34,7 @@ def test_the_words_follow_from_what_was_observed(issue, observation, role):
         Observation.CONFORMS: conforms,
         Observation.OTHER_FAILURE: Answer.FAILS,
         Observation.LAB_ERROR: Answer.NOT_KNOWN,
+        Observation.SCENARIO_ERROR: Answer.NOT_KNOWN,
         Observation.NOT_RUN: Answer.NOT_KNOWN,
     }[observation]
 

@@ -8,12 +8,12 @@ from clusterproof.reports.results.verdicts import ROLES, Observation, Verdict, e
 
 # The table of the design, row by row, so that a person can hold one against the other.
 TABLE = """
-expectation     conforms        symptom     other-failure  lab-error  not-run
-fixed           conforms        regressed   failed         blocked    untestable
-not-affected    conforms        regressed   failed         blocked    untestable
-affected        silently-fixed  reproduced  failed         blocked    untestable
-unknown         clear           discovered  failed         blocked    untestable
-not-applicable  -               -           -              -          not-applicable
+expectation     conforms        symptom     other-failure  scenario-error  lab-error  not-run
+fixed           conforms        regressed   failed         invalid         blocked    untestable
+not-affected    conforms        regressed   failed         invalid         blocked    untestable
+affected        silently-fixed  reproduced  failed         invalid         blocked    untestable
+unknown         clear           discovered  failed         invalid         blocked    untestable
+not-applicable  -               -           -              -               -          not-applicable
 """
 _, *HEAD = TABLE.split("\n")[1].split()
 CELLS = [
@@ -40,6 +40,7 @@ def test_a_lab_fault_never_speaks_of_the_product():
     applicable = set(Expectation) - {Expectation.NOT_APPLICABLE}
     assert {judge(one, Observation.LAB_ERROR) for one in applicable} == {Verdict.BLOCKED}
     assert not Observation.LAB_ERROR.judged
+    assert not Observation.SCENARIO_ERROR.judged
     assert not Observation.NOT_RUN.judged
 
 
