@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from clusterproof.builds import Build
 from clusterproof.lab.builds.product import ProductFacts
 from clusterproof.lab.cluster.daemon import ENDING, TAG
 from clusterproof.lab.substrates.machine import Result
@@ -42,6 +43,10 @@ class RunsJournal(Protocol):
     name: str
 
     @property
+    def build(self) -> Build:
+        """The build that is installed."""
+
+    @property
     def facts(self) -> ProductFacts:
         """What the product is: the name of its service."""
 
@@ -53,13 +58,14 @@ class RunsJournal(Protocol):
 class Crash:
     """One end or panic of a daemon that nobody asked for.
 
-    ``kind``: ``panic`` and ``assertion`` by what it said, ``signal`` by one that it brought upon itself,
-    ``exit`` with another status than 0, ``killed`` by a signal from outside, which is no fault of the product.
-    ``status`` is the exit status or the signal's number, empty where the process went on. ``lines`` are the
-    first of what it said, ``digest`` is the same for equal crashes.
+    ``build`` is the name of the build that ran then. ``kind``: ``panic`` and ``assertion`` by what it said,
+    ``signal`` by one that it brought upon itself, ``exit`` with another status than 0, ``killed`` by a signal
+    from outside, which is no fault of the product. ``status`` is the exit status or the signal's number, empty
+    where the process went on. ``lines`` are the first of what it said, ``digest`` is the same for equal crashes.
     """
 
     member: str
+    build: str
     kind: Kind
     status: str
     lines: tuple[str, ...]
@@ -77,12 +83,12 @@ def crashes(member: RunsJournal) -> list[Crash]:
         f"journalctl --sync; journalctl --no-pager --output=json --output-fields={fields} "
         f"_SYSTEMD_UNIT={service} + UNIT={service} + SYSLOG_IDENTIFIER={TAG}"
     )
-    return list(found_in(member.name, member.run(argv, timeout=60).stdout.splitlines()))
+    return list(found_in(member.name, member.build.name, member.run(argv, timeout=60).stdout.splitlines()))
 
 
-def found_in(member: str, lines: Iterable[str]) -> Iterator[Crash]:
+def found_in(member: str, build: str, lines: Iterable[str]) -> Iterator[Crash]:
     """Yield the crashes in ``lines`` of a journal in JSON; what is no entry is passed over."""
-    watch = _Watch(member)
+    watch = _Watch(member, build)
     for entry in _entries(lines):
         yield from watch.take(entry)
     yield from watch.rest()
@@ -94,8 +100,9 @@ class _Watch:
     ``asked`` is set while an end of the daemon was asked for, ``said`` is what it said of a crash.
     """
 
-    def __init__(self, member: str) -> None:
+    def __init__(self, member: str, build: str) -> None:
         self.member = member
+        self.build = build
         self.asked = False
         self.said: list[str] = []
 
@@ -118,7 +125,7 @@ class _Watch:
         """Yield the crash of which something was said, if there is one."""
         if self.said:
             found = SAID.search(self.said[0])
-            yield _crash(self.member, "panic" if found and found["panic"] else "assertion", status, self.said)
+            yield self._crash("panic" if found and found["panic"] else "assertion", status, self.said)
             self.said = []
 
     def _ended(self, entry: dict[str, str]) -> Iterator[Crash]:
@@ -126,9 +133,14 @@ class _Watch:
         if self.said:
             yield from self.rest(status)
         elif code != "exited" and status in OWN_SIGNALS:
-            yield _crash(self.member, "signal", status, [message])
+            yield self._crash("signal", status, [message])
         elif not self.asked and (code != "exited" or status != "0"):
-            yield _crash(self.member, "exit" if code == "exited" else "killed", status, [message])
+            yield self._crash("exit" if code == "exited" else "killed", status, [message])
+
+    def _crash(self, kind: Kind, status: str, lines: list[str]) -> Crash:
+        shape = "\n".join(_VARIES.sub("", line).strip() for line in lines)
+        digest = hashlib.sha256(f"{kind} {shape}".encode()).hexdigest()[:12]
+        return Crash(self.member, self.build, kind, status, tuple(lines[:_SHOWN]), digest)
 
 
 def _entries(lines: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -141,8 +153,3 @@ def _entries(lines: Iterable[str]) -> Iterator[dict[str, str]]:
         if isinstance(entry, dict) and isinstance(entry.get("MESSAGE"), str):
             yield entry
 
-
-def _crash(member: str, kind: Kind, status: str, lines: list[str]) -> Crash:
-    shape = "\n".join(_VARIES.sub("", line).strip() for line in lines)
-    digest = hashlib.sha256(f"{kind} {shape}".encode()).hexdigest()[:12]
-    return Crash(member, kind, status, tuple(lines[:_SHOWN]), digest)

@@ -92,13 +92,15 @@ class Key(NamedTuple):
 class Crash(BaseModel):
     """A daemon that ended or panicked by itself while a cell ran.
 
-    ``kind`` is panic, assertion, signal, exit or killed (from outside), ``lines`` are the first of what it said,
-    ``digest`` is the same for equal crashes. ``documented`` where it is the symptom of the cell's issue.
+    ``build`` is the name of the build that ``member`` ran then. ``kind`` is panic, assertion, signal, exit or
+    killed (from outside), ``lines`` are the first of what it said, ``digest`` is the same for equal crashes.
+    ``documented`` where it is the symptom of the cell's issue.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     member: Name
+    build: Name
     kind: Literal["panic", "assertion", "signal", "exit", "killed"]
     status: Text
     lines: tuple[Text, ...]

@@ -46,7 +46,7 @@ def ended(code: str, status: str, which: str = "Main") -> list[dict]:
 
 def found(*parts: list[dict]) -> list[tuple[str, str]]:
     lines = [json.dumps(entry) for part in parts for entry in part]
-    return [(crash.kind, crash.status) for crash in found_in("m1", lines)]
+    return [(crash.kind, crash.status) for crash in found_in("m1", "lxd@5.0.2", lines)]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_what_is_a_crash(journal, expected):
 
 def test_what_it_said_is_kept_from_its_first_line():
     lines = [json.dumps(entry) for entry in (*said("before", *PANIC), *ended("exited", "2"), *said("after"))]
-    (crash,) = found_in("m1", lines)
-    assert crash.member == "m1"
+    (crash,) = found_in("m1", "lxd@5.0.2", lines)
+    assert (crash.member, crash.build) == ("m1", "lxd@5.0.2")
     assert crash.lines == tuple(PANIC)
 
 
 def test_equal_crashes_have_one_digest():
     def digest(lines: list[str]) -> str:
-        (crash,) = found_in("m1", [json.dumps(entry) for entry in said(*lines)])
+        (crash,) = found_in("m1", "lxd@5.0.2", [json.dumps(entry) for entry in said(*lines)])
         return crash.digest
 
     again = [line.replace("1838", "7").replace("0xc0001b9b20", "0xc1").replace("0xd0", "0x8") for line in PANIC]
@@ -100,13 +100,13 @@ def test_equal_crashes_have_one_digest():
 
 def test_a_long_stack_is_cut():
     lines = [json.dumps(entry) for entry in said(PANIC[0], *(f"frame {n}" for n in range(1000)))]
-    (crash,) = found_in("m1", lines)
+    (crash,) = found_in("m1", "lxd@5.0.2", lines)
     assert len(crash.lines) == 12
 
 
 @given(st.lists(st.one_of(st.text(), st.dictionaries(st.text(), st.integers()).map(json.dumps))))
 def test_what_is_no_entry_is_passed_over(lines):
-    assert list(found_in("m1", lines)) == []
+    assert list(found_in("m1", "lxd@5.0.2", lines)) == []
 
 
 def test_the_journal_of_the_daemon_is_asked():
@@ -118,6 +118,6 @@ def test_the_journal_of_the_daemon_is_asked():
         return Result(0, "\n".join(json.dumps(entry) for entry in ended("dumped", "6")), "")
 
     facts = SimpleNamespace(units=SimpleNamespace(service="incus.service"))
-    (crash,) = crashes(SimpleNamespace(name="m2", facts=facts, run=run))
+    (crash,) = crashes(SimpleNamespace(name="m2", build=SimpleNamespace(name="lxd@5.0.2"), facts=facts, run=run))
     assert (crash.member, crash.kind) == ("m2", "signal")
     assert "UNIT=incus.service" in asked_for[0]
