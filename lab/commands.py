@@ -27,7 +27,7 @@ from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.progress import ProgressBoard
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host import objects, sweeping
+from clusterproof.lab.host import inventory, objects, sweeping
 from clusterproof.lab.host.endpoint import find
 from clusterproof.lab.host.host import Host, connect
 from clusterproof.lab.host.names import MARK, PROJECT
@@ -237,6 +237,7 @@ def sweep(lab_host: LabHost = None) -> None:
         else:
             swept.append("other runs are alive: their members, and what these need, stay")
         sweeping.release(host)
+        swept += inventory.clear()
         for line in swept:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -16,7 +16,7 @@ from clusterproof.lab.core import runs
 from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host import endpoint
+from clusterproof.lab.host import endpoint, inventory
 from clusterproof.lab.host.capabilities import CAPABILITIES, Capability, missing
 from clusterproof.lab.host.private_server import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
 from clusterproof.lab.images.making import TOOLS
@@ -80,6 +80,10 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     )
     yield Finding(
         "dead runs", ", ".join(dead) or "none", remedy="clusterproof sweep" if dead else ""
+    )
+    left = inventory.unused()
+    yield Finding(
+        "left behind", inventory.summary(left) or "nothing", remedy="clusterproof sweep" if left else ""
     )
 
 

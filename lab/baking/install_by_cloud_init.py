@@ -17,6 +17,7 @@ from clusterproof.lab.builds.sources import SNAP_FILE
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.templates import templates
 from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.names import prefix
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.images.kinds import CONTAINER, VM, Kind
 from clusterproof.lab.images.leftovers import remove_tree
@@ -77,7 +78,7 @@ def fill_in_vm(
 
 
 def _name(host: Host) -> str:
-    return f"cp-{host.run.id[-4:]}-{host.run.number():x}-bake"
+    return f"{prefix(host.run)}-bake"
 
 
 def _fill(build: CatalogueBuild, machine: Machine, progress: Progress, fetch: Callable[[], None]) -> str:

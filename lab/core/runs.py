@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -33,6 +34,11 @@ def owner() -> str:
         if identity:
             return f"{identity[:12]}:{folder()}"
     return f"{socket.gethostname()}:{folder()}"
+
+
+def tag() -> str:
+    """Return four hexadecimal digits that stand for ``owner`` where a name has no room for it."""
+    return hashlib.sha256(owner().encode()).hexdigest()[:4]
 
 
 def check_room(wanted: int) -> None:
@@ -109,6 +115,10 @@ class Run:
     def alive(self) -> bool:
         """Say whether a process holds the run or it is kept."""
         return self.kept or any(_is_locked(path) for path in self.folder.glob("*.lock"))
+
+    def holders(self) -> set[int]:
+        """Return the ids of the processes that hold the run."""
+        return {int(path.stem) for path in self.folder.glob("*.lock") if _is_locked(path)}
 
     def forget(self) -> None:
         """Remove the run's folder and release its addresses."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from clusterproof.lab.core import runs
@@ -16,9 +17,10 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
-from clusterproof.lab.host import objects
+from clusterproof.lab.host import bridge, objects
 from clusterproof.lab.host.endpoint import Endpoint, find
 from clusterproof.lab.host.names import POOL
+from clusterproof.lab.host.private_server import PrivateServer
 from clusterproof.lab.host.server import NOT_FOUND, Server, found_at
 
 # Bytes below which the disk that holds the members counts as full.
@@ -26,6 +28,14 @@ ROOM = 256 << 20
 # Server error for deleting a running instance, and how long (s) to retry.
 RUNNING = "Instance is running"
 STOPPED = 10.0
+
+
+@dataclass(frozen=True)
+class _Incarnation:
+    """What tells a server and a bridge from those that take their place: a process's id, an interface's number."""
+
+    server: int = 0
+    bridge: int = 0
 
 
 class Host(Server):
@@ -38,14 +48,41 @@ class Host(Server):
         super().__init__(endpoint, transcript)
         self.run = run
         self.gateway = ipaddress.IPv4Interface("0.0.0.0/0")
+        self._prepared = _Incarnation()
 
     def prepare(self) -> None:
         """Make the lab's project, pool and bridge where they are missing. Raises LabError."""
         self.gateway = objects.make(self)
+        self._prepared = self._incarnation()
 
     def is_prepared(self) -> bool:
         """Say whether the lab's project and pool are there."""
         return objects.are_there(self)
+
+    def lost(self) -> str:
+        """Return what of the lab was lost since it was prepared, in one clause; empty where nothing was.
+
+        A server or bridge that took the place of another one counts, too: members may have missed it meanwhile.
+        """
+        try:
+            now = self._incarnation()
+            there = self.is_prepared()
+        except ApiError as error:
+            return f"the lab host does not answer: {error}"
+        read_only = self.endpoint.private and PrivateServer().is_read_only()
+        faults = {
+            "the lab's project or pool is gone": not there,
+            "the lab's pool cannot be written any more": read_only,
+            "the lab host was started anew": now.server != self._prepared.server,
+            "the lab's bridge is gone": self._prepared.bridge and not now.bridge,
+            "the lab's bridge was made anew": now.bridge != self._prepared.bridge,
+        }
+        return next((fault for fault, seen in faults.items() if seen), "")
+
+    def _incarnation(self) -> _Incarnation:
+        # Any member of a clustered host may answer.
+        server = 0 if self.members else self.server.get("")["environment"].get("server_pid", 0)
+        return _Incarnation(server, bridge.index() if self.local else 0)
 
     def has_image(self, fingerprint: str) -> bool:
         """Say whether the lab's project has the image."""
@@ -105,7 +142,9 @@ class Host(Server):
         raise LabError(f"every address of {network} is in use; free them with clusterproof sweep")
 
     def check_room(self) -> None:
-        """Raise LabError where the host does not answer or its pool is full."""
+        """Raise LabError where the host does not answer, lost what the lab has there, or its pool is full."""
+        if reason := self.lost():
+            raise LabError(f"the lab was not sound: {reason}")
         for target in self.targets():
             try:
                 space = self.api.get(f"storage-pools/{POOL}/resources", **target)["space"]

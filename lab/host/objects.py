@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+from datetime import UTC, datetime
 from typing import Any
 
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.host import subnets
+from clusterproof.lab.core.waiting import NotObservedError, eventually
+from clusterproof.lab.host import bridge, subnets
 from clusterproof.lab.host.names import MARK, NETWORK, POOL, PROJECT
 from clusterproof.lab.host.server import Server, found_at, is_marked
 
 DESCRIPTION = "members of clusterproof"
+# Seconds until a server has made a bridge again.
+REVIVED = 20.0
 POOL_SIZE = "40GiB"
 # Members are thrown away, so that their data need not survive a power cut.
 MOUNT_OPTIONS = "user_subvol_rm_allowed,noatime,nobarrier"
@@ -64,6 +68,8 @@ def _make(host: Server) -> ipaddress.IPv4Interface:
     if network is None:
         _make_network(host)
         network = host.server.get(f"networks/{NETWORK}")
+    elif host.local and not bridge.index():
+        _revive_network(host)
     return ipaddress.IPv4Interface(network["config"]["ipv4.address"])
 
 
@@ -113,6 +119,18 @@ def _make_network(host: Server) -> None:
         raise LabError(
             f"the lab host has an interface {NETWORK} that {host.describe()} does not manage; "
             f"if no other lab uses it: ip link delete {NETWORK}"
+        ) from error
+
+
+def _revive_network(host: Server) -> None:
+    """Let the server make the bridge again that somebody deleted: it does whenever the configuration changes."""
+    now = datetime.now(UTC).isoformat()
+    host.server.patch(f"networks/{NETWORK}", {"config": {f"{MARK}.revived": now}})
+    try:
+        eventually(bridge.index, within=REVIVED)
+    except NotObservedError as error:
+        raise LabError(
+            f"the bridge {NETWORK} is gone and {host.describe()} does not make it again; restart the server"
         ) from error
 
 

@@ -18,12 +18,15 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.processes import began, children, command_lines, tail
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
-from clusterproof.lab.host.names import NETWORK
+from clusterproof.lab.host import bridge
+from clusterproof.lab.host.names import NETWORK, POOL
 
 # Where the packages of Debian, Zabbly and others install the daemon, outside of PATH.
 DAEMONS = ("/usr/libexec/incus/incusd", "/opt/incus/bin/incusd")
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_NEEDED = 1024
+# Seconds for which a server that is alive is waited for before it is ended and started anew.
+BUSY = 30.0
 CGROUPS = Path("/sys/fs/cgroup")
 # The seals that liblxc requires of a binary in memory before it trusts it (src/lxc/rexec.c).
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -44,8 +47,8 @@ class PrivateServer:
     it gets a pure cgroup v2 mount there.
     """
 
-    def __init__(self, bridge: str = NETWORK) -> None:
-        self.bridge = bridge
+    def __init__(self, network: str = NETWORK) -> None:
+        self.bridge = network
         self.folder = runs.folder() / "host"
         self.socket = self.folder / "unix.socket"
         self.log = runs.folder() / "host.log"
@@ -57,7 +60,8 @@ class PrivateServer:
         Raises LabError, with the end of the server's log, where it cannot be started.
         """
         with runs.lock("host"):
-            if not self.answers():
+            if not self._answers_in_time():
+                self._check_bridge()
                 self._stop_daemon()
                 self._start(within=self._monitor())
         return self.socket
@@ -72,6 +76,15 @@ class PrivateServer:
             return False
         return True
 
+    def is_read_only(self) -> bool:
+        """Say whether the kernel let nothing be written to its pool any more, as it does with a full btrfs."""
+        pool = f" {self.folder}/storage-pools/{POOL} "
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self.pid()}/mounts").read_text().splitlines():
+                if pool in line:
+                    return "ro" in line.split()[3].split(",")
+        return False
+
     def stop(self, idle: Callable[[], bool] = lambda: True) -> bool:
         """Stop the server and every process it left, if it is ``idle``; say whether it was. Its data stay.
 
@@ -82,17 +95,36 @@ class PrivateServer:
             if not idle():
                 return False
             self._stop_daemon()
-            for pid in self._survivors():
+            for pid in self.survivors():
                 _kill(pid, signal.SIGKILL)
             # The bridge outlives its server; the next server makes it again from its database.
-            subprocess.run(
-                ["ip", "link", "delete", self.bridge], capture_output=True, check=False, timeout=10
-            )
+            if self.bridge_of_another() is None:
+                subprocess.run(
+                    ["ip", "link", "delete", self.bridge], capture_output=True, check=False, timeout=10
+                )
             return True
 
     def running(self) -> bool:
         """Say whether a process of the server is alive."""
-        return self._daemon_pid() is not None or bool(self._survivors())
+        return self.pid() is not None or bool(self.survivors())
+
+    def _answers_in_time(self) -> bool:
+        """Say whether the server answers; one that is alive has as long as a busy computer may take."""
+        with contextlib.suppress(NotObservedError):
+            eventually(lambda: self.answers() or self.pid() is None, within=BUSY, every=0.5)
+        return self.answers()
+
+    def bridge_of_another(self) -> Path | None:
+        """Return the state folder of another server that has the bridge."""
+        folder = bridge.served_from(self.bridge)
+        return None if folder == self.folder else folder
+
+    def _check_bridge(self) -> None:
+        if folder := self.bridge_of_another():
+            raise LabError(
+                f"the bridge {self.bridge} belongs to the server with its state in {folder}, "
+                "and a computer has room for one; end it there, or use it with --lab-host"
+            )
 
     def _start(self, within: int | None) -> None:
         """Start incusd, in the mount namespace of process ``within`` where one is given.
@@ -148,7 +180,7 @@ class PrivateServer:
                 f"{binary} ended at once with {process.returncode}: {tail(output) or tail(self.log)}"
             )
 
-    def _daemon_pid(self) -> int | None:
+    def pid(self) -> int | None:
         """Return the daemon's process id, None where the process in the pid file has ended."""
         try:
             pid, started = self._pid_file.read_text().split()
@@ -157,17 +189,17 @@ class PrivateServer:
         return int(pid) if began(int(pid)) == started else None
 
     def _stop_daemon(self) -> None:
-        pid = self._daemon_pid()
+        pid = self.pid()
         if pid is not None:
             for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
                 _kill(pid, sign)
                 with contextlib.suppress(NotObservedError):
-                    eventually(lambda: self._daemon_pid() is None, within=patience, what="incusd ends")
+                    eventually(lambda: self.pid() is None, within=patience, what="incusd ends")
                     break
         self._pid_file.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
 
-    def _survivors(self) -> list[int]:
+    def survivors(self) -> list[int]:
         """Return the processes that an earlier daemon of this folder left behind.
 
         They are identified by their program and this folder in their command line; other programs that have

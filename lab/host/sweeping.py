@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from clusterproof.lab.core import processes, runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.host.host import Host
-from clusterproof.lab.host.names import MARK
+from clusterproof.lab.host.names import MARK, process_of
 from clusterproof.lab.host.private_server import PrivateServer
 
 AT_ONCE = 8
@@ -28,15 +30,27 @@ def release(host: Host) -> int:
 
 def delete_run(host: Host, run_id: str) -> int:
     """Delete every instance and volume of run ``run_id``; return how many there were. Raises LabError."""
-    if not host.is_prepared():
-        return 0
-    instances = [i["name"] for i in host.instances() if i["config"].get(f"{MARK}.run") == run_id]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(host.delete_instance, instances))
-    volumes = [v["name"] for v in host.volumes() if v["config"].get(f"{MARK}.run") == run_id]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(host.delete_volume, volumes))
-    return len(instances) + len(volumes)
+    return _delete(host, run_id, lambda _: True)
+
+
+def delete_ended(host: Host) -> int:
+    """Delete what cells of this run left that have ended: those of this process, and of processes that are dead.
+
+    For between two cells of this process. Returns how many instances, volumes and processes there were. Raises
+    LabError.
+    """
+    others = host.run.holders() - {os.getpid()}
+
+    def ended(name: str) -> bool:
+        maker = process_of(name)
+        return maker is not None and maker not in others
+
+    count = 0
+    for process in processes.of_run(host.run.folder):
+        if ended(process.name) and process.pid() is not None:
+            process.end()
+            count += 1
+    return count + _delete(host, host.run.id, ended)
 
 
 def sweep(host: Host) -> list[str]:
@@ -69,6 +83,20 @@ def runs_on(host: Host) -> set[str]:
         for found in [*host.instances(), *host.volumes()]
         if found["config"].get(f"{MARK}.owner") == runs.owner()
     }
+
+
+def _delete(host: Host, run_id: str, chosen: Callable[[str], bool]) -> int:
+    """Delete the instances and volumes of a run whose names are ``chosen``; return how many. Raises LabError."""
+    if not host.is_prepared():
+        return 0
+    count = 0
+    for found, delete in ((host.instances, host.delete_instance), (host.volumes, host.delete_volume)):
+        own = [one["name"] for one in found() if one["config"].get(f"{MARK}.run") == run_id]
+        wanted = [name for name in own if chosen(name)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(delete, wanted))
+        count += len(wanted)
+    return count
 
 
 def _sweep(host: Host) -> tuple[list[str], list[str]]:

@@ -51,7 +51,7 @@ class Containers:
         return Container(self.host, name, image)
 
     def check_room(self) -> None:
-        """Raise LabError where the host does not answer or its pool is full."""
+        """Raise LabError where the host does not answer, lost what the lab has there, or its pool is full."""
         self.host.check_room()
 
 

@@ -9,7 +9,7 @@ from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import owner
 from clusterproof.lab.host.host import Host
-from clusterproof.lab.host.names import MARK, NETWORK, POOL
+from clusterproof.lab.host.names import MARK, NETWORK, POOL, interface
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import PORT
 
@@ -113,6 +113,7 @@ class Instance:
             owner=owner(),
             pool=POOL,
             network=NETWORK,
+            interface=interface(self.name),
             volume=self.volume,
         )
         left_out = {name: body["devices"].pop(name) for name in without}

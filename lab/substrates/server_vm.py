@@ -60,7 +60,7 @@ class ServerVMs:
         return ServerVM(self.host, name, image, self._keys)
 
     def check_room(self) -> None:
-        """Raise LabError where the host does not answer or its pool is full."""
+        """Raise LabError where the host does not answer, lost what the lab has there, or its pool is full."""
         self.host.check_room()
 
 

@@ -65,7 +65,7 @@ def test_a_full_disk_below_a_private_server(prepared, monkeypatch):
 
 def test_a_host_that_went_away(prepared, server):
     server.stop()
-    with pytest.raises(LabError, match="the lab host is gone"):
+    with pytest.raises(LabError, match="not sound: the lab host does not answer"):
         prepared.check_room()
 
 

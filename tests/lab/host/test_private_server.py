@@ -226,12 +226,38 @@ def test_a_daemon_that_hangs_is_ended_and_started_again(server, incusd, monkeypa
     incusd()
     server.ensure()
     first = pid_of(server)
-    answers = iter([False])
     real = PrivateServer.answers
-    monkeypatch.setattr(PrivateServer, "answers", lambda self: next(answers, None) is None and real(self))
+    monkeypatch.setattr(PrivateServer, "answers", lambda self: pid_of(self) != first and real(self))
+    monkeypatch.setattr(private_server, "BUSY", 0.2)
     server.ensure()
     assert pid_of(server) != first
     assert private_server.began(first) == ""
+
+
+def test_a_daemon_that_is_only_slow_is_waited_for(server, incusd, monkeypatch):
+    incusd()
+    server.ensure()
+    first = pid_of(server)
+    slow = iter([False, False])
+    real = PrivateServer.answers
+    monkeypatch.setattr(PrivateServer, "answers", lambda self: next(slow, True) and real(self))
+    server.ensure()
+    assert pid_of(server) == first
+
+
+def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, commands):
+    incusd()
+    other = bystander(
+        "dnsmasq", "-c", "read line; :", "--interface=cp-test0",
+        "--dhcp-leasefile=/srv/other/host/networks/cp-test0/dnsmasq.leases",
+    )  # fmt: skip
+    eventually(server.bridge_of_another, within=10, every=0.01)
+    with pytest.raises(LabError, match=r"cp-test0 belongs to the server .* in /srv/other/host, .*--lab-host"):
+        server.ensure()
+    assert not server.running()
+    server.stop()
+    assert ["ip", "link", "delete", "cp-test0"] not in commands
+    assert other.poll() is None
 
 
 @pytest.mark.parametrize("content", ["", "not a number", "1 2 3", "{pid}", "{pid} 1", "999999999 5", "-1 7"])
@@ -257,7 +283,7 @@ def test_the_pid_of_another_process_kills_nobody_at_stop(server, bystander):
 def test_what_an_earlier_daemon_left_is_ended(server, bystander):
     left = bystander("dnsmasq", "-c", "read line", f"--pid-file={server.folder}/networks/x/dnsmasq.pid")
     monitor = bystander(f"[lxc monitor] {server.folder}/containers c1", "-c", "read line")
-    eventually(lambda: set(server._survivors()) >= {left.pid, monitor.pid}, within=10, every=0.01)
+    eventually(lambda: set(server.survivors()) >= {left.pid, monitor.pid}, within=10, every=0.01)
     assert server.running()
     assert server._monitor() == monitor.pid
     server.stop()
