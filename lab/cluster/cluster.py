@@ -29,6 +29,7 @@ from clusterproof.lab.substrates.container import Containers
 from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Substrate
 
 ONLINE = 60.0
+TRUST = 15.0
 RUNNING = 20.0
 # Evacuating and restoring stop and start instances, each with a limit of the product's own.
 MOVE = 120.0
@@ -192,7 +193,24 @@ class Cluster:
                 cert=self._certificate,
                 server_cert=self._server_certificate,
             )
+            if self.formed:
+                self._wait_trusted(self._clients[chosen.name])
         return self._clients[chosen.name]
+
+    def _wait_trusted(self, client: Api) -> None:
+        """Wait until a member that has just joined trusts the client, which takes LXD 5.0.2 some seconds.
+
+        A member that does not answer at all is not waited for: whoever uses the client sees that.
+        """
+
+        def is_trusted() -> bool:
+            try:
+                return bool(client.get("")["auth"] == "trusted")
+            except ApiError:
+                return True
+
+        with contextlib.suppress(NotObservedError):
+            eventually(is_trusted, within=TRUST)
 
     def doors(self) -> dict[str, Door]:
         """Return how each member's API is reached, by the member's name."""

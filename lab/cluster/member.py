@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import testinfra.backend.base
@@ -15,6 +16,8 @@ from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import Machine, Result
 
 TIMEOUT = 30.0
+# How the clients' texts on how they are used begin.
+USAGE = re.compile(r"(Description:\n.*\n\n)?Usage:\n", re.DOTALL)
 # A container image of a megabyte that every member carries; it starts within a second. TINY is its alias.
 TINY, TINY_IMAGE = "tiny", "/opt/clusterproof/tiny.tar.gz"
 # Options of ``init --empty --vm``: a VM without an operating system, as small as firmware allows.
@@ -93,8 +96,15 @@ class Member:
         return result
 
     def client(self, *args: str, timeout: float = TIMEOUT, check: bool = True) -> Result:
-        """Run the product's own command line client (``lxc`` or ``incus``) with ``args``."""
-        return self.run([self.facts.client, *args], timeout=timeout, check=check)
+        """Run the product's own command line client (``lxc`` or ``incus``) with ``args``.
+
+        Raises CommandError where it fails, with ``check``, and where it prints how it is used: it does so, with
+        status 0, for a subcommand that it does not know, and has done nothing then.
+        """
+        result = self.run([self.facts.client, *args], timeout=timeout, check=check)
+        if result.ok and USAGE.match(result.stdout) and not {"--help", "-h", "help"} & set(args):
+            raise CommandError(f"{self.name}: {shlex.join(args)!r} is no command: the client printed its usage")
+        return result
 
     def launch(self, name: str, *options: str, timeout: float = TIMEOUT) -> None:
         """Create and start a container of the tiny image. Raises CommandError."""

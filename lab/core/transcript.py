@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ Verb = Literal["run", "api", "read", "write", "fault", "wait", "lab", "check"]
 
 # Characters that a step keeps of each text; whole logs are evidence, not transcript.
 LIMIT = 16_000
+# How many of the last answers are kept for a reason, and characters of each.
+_RECENT, _SHORT = 3, 120
 _TIME = ("at", "seconds", "times")
 
 
@@ -39,6 +42,7 @@ class Transcript:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
+        self._recent: deque[str] = deque(maxlen=_RECENT)
         self._last: dict[str, Any] | None = None
         self._lock = threading.Lock()
 
@@ -67,6 +71,10 @@ class Transcript:
         with self.step(verb, target, what) as step:
             step.update(outcome)
 
+    def recent(self) -> list[str]:
+        """Return what was asked of a product last and what it answered, in order and in short."""
+        return list(self._recent)
+
     def flush(self) -> None:
         """Write the last step, which is held back because the next one may be merged with it."""
         with self._lock:
@@ -77,6 +85,8 @@ class Transcript:
             return
         clean: dict[str, Any] = _clean(step)
         with self._lock:
+            if clean["verb"] in ("run", "api") and (said := _outcome(clean)):
+                self._recent.append(f"{clean['target']}: {clean['what'][:_SHORT]}: {said}")
             if self._last is not None and _without_time(self._last) == _without_time(clean):
                 self._last["seconds"] = round(self._last["seconds"] + clean["seconds"], 3)
                 self._last["times"] = self._last.get("times", 1) + 1
@@ -89,6 +99,12 @@ class Transcript:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._last, ensure_ascii=False) + "\n")
         self._last = None
+
+
+def _outcome(step: dict[str, Any]) -> str:
+    """Return the beginning of what a step brought, on one line; empty where that is nothing."""
+    said = next((str(step[key]) for key in ("error", "answer", "stdout", "stderr") if step.get(key)), "")
+    return " ".join(said.split())[:_SHORT]
 
 
 def _clean(value: Any) -> Any:  # noqa: ANN401

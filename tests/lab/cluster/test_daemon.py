@@ -171,3 +171,84 @@ def test_the_other_product_s_units(member, machine):
     member.daemon.log()
     assert "systemctl start --no-block lxd.socket lxd.service" in machine.commands[0]
     assert "/var/log/lxd/lxd.log" in machine.commands[1]
+
+
+# Settling
+
+
+def looks(*answers: str):
+    """Answer how the daemon is, look after look; the last one again and again."""
+    rest = itertools.chain(answers, itertools.repeat(answers[-1]))
+    return [("--property=ActiveState", lambda *_: out(next(rest)))]
+
+
+def look(active="active", sub="running", pid=7, process="S", ready="yes", logged=10) -> str:
+    return (
+        f"ActiveState={active}\nSubState={sub}\nMainPID={pid}\nProcess={process}\nReady={ready}\nLogged={logged}\n"
+    )
+
+
+RUNS, STARTS = look(), look(active="activating", sub="start-post", ready="")
+PANICKED = look(process="Z", ready="")  # systemd has not noticed yet
+GONE = look(active="failed", sub="failed", pid=0, process="", ready="", logged=99)
+
+
+def test_the_state_of_a_daemon(member, machine):
+    machine.answers = looks(PANICKED)
+    state = member.daemon.state()
+    assert (state.active, state.pid, state.process, state.ready, state.logged) == ("active", 7, "Z", False, 10)
+    assert not state.settled
+
+
+@pytest.mark.parametrize(
+    ("looked", "is_settled"),
+    [
+        (RUNS, True),
+        (GONE, True),
+        (look(active="inactive", sub="dead", pid=0, process="", ready=""), True),
+        (PANICKED, False),
+        (look(process="", ready=""), False),
+        (STARTS, False),
+        (look(active="deactivating", sub="stop-sigterm"), True),
+        (look(active="activating", sub="auto-restart", pid=0, process="", ready=""), False),
+        (look(active="deactivating", sub="stop-post", pid=0, process="", ready=""), False),
+    ],
+)
+def test_what_is_settled(member, machine, looked, is_settled):
+    machine.answers = looks(looked)
+    assert member.daemon.state().settled is is_settled
+
+
+@pytest.mark.parametrize(
+    ("seen", "count"),
+    [
+        ([RUNS], 2),
+        ([GONE], 2),
+        # Still shown as running, then gone, and its last lines come later.
+        ([PANICKED, PANICKED, look(active="failed", sub="failed", pid=0, process="", ready=""), GONE], 5),
+        ([RUNS, PANICKED, GONE], 4),
+        ([STARTS, STARTS, RUNS], 4),
+        # Another process is another daemon.
+        ([RUNS, look(pid=8)], 3),
+    ],
+)
+def test_a_daemon_settles(member, machine, seen, count):
+    machine.answers = looks(*seen)
+    member.daemon.settle()
+    asked = [command for command in machine.commands if "--property=ActiveState" in command]
+    assert len(asked) == count
+    assert machine.commands[-1] == "journalctl --sync"
+
+
+def test_a_daemon_that_waits_for_others_is_settled_once_it_is_quiet(member, machine, monkeypatch):
+    monkeypatch.setattr(daemons, "QUIET", 0.01)
+    machine.answers = looks(STARTS)
+    member.daemon.settle()
+    assert machine.commands[-1] == "journalctl --sync"
+
+
+def test_one_that_never_settles_is_not_waited_for_for_ever(member, machine, impatient):  # noqa: ARG001
+    count = itertools.count()
+    machine.answers = [("--property=ActiveState", lambda *_: out(look(ready="", logged=next(count))))]
+    member.daemon.settle()
+    assert machine.commands[-1] == "journalctl --sync"

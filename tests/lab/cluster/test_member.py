@@ -161,3 +161,18 @@ def test_testinfra_looks_into_the_member(member, machine):
     assert member.inspect.run("echo %s", "it's").stdout == "it's\n"
     assert member.inspect.check_output("printf x") == "x"
     assert {step["target"] for step in steps(member)} == {"m1"}
+
+
+LXC_USAGE = "Description:\n  Manage cluster groups\n\nUsage:\n  lxc cluster group [command]\n"
+
+
+@pytest.mark.parametrize("usage", [LXC_USAGE, LXC_USAGE.partition("\n\n")[2]])
+def test_a_client_that_prints_its_usage_has_done_nothing(usage):
+    machine = FakeMachine("cp-r1-m1", image())
+    machine.start()
+    machine.answers = [("creat", out(usage)), ("--help", out(usage)), ("list", out("Usage: 3 of 4\n"))]
+    member = Member("m1", machine, Transcript())
+    with pytest.raises(CommandError, match="'cluster group creat g2' is no command"):
+        member.client("cluster", "group", "creat", "g2", check=False)
+    assert member.client("cluster", "group", "--help").stdout == usage
+    assert member.client("list").ok
