@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from clusterproof import SUITES
+from clusterproof.fixtures.chaos.command import PASS_ON, chaos
 from clusterproof.fixtures.new_issue import new_issue
 from clusterproof.fixtures.options import help_text
 from clusterproof.lab.commands import app as lab
@@ -35,6 +36,7 @@ GROUPS = {
         "shell": "Enter a member of it, or run a command there",
         "down": "Remove it",
         "sweep": "Remove what dead runs left",
+        "prune": "Say what old images and evidence take, and remove it",
         "clear": "Remove what dead runs left on an existing cluster",
     },
     "Keep results": {
@@ -45,6 +47,7 @@ GROUPS = {
     },
     "Write scenarios": {
         "new-issue": "Make the two files of a documented issue",
+        "chaos": "Run cells under attack: does any verdict turn?",
     },
 }
 TO_PYTEST = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -61,6 +64,7 @@ def qualify(context: typer.Context) -> None:
 
 
 app.command(no_args_is_help=True)(new_issue)
+app.command(context_settings=PASS_ON)(chaos)
 
 
 def pytest_arguments(given: Sequence[str]) -> list[str]:
