@@ -1,4 +1,4 @@
-"""``clusterproof``: doctor, builds, bake, up, shell, down, sweep, clear and bench."""
+"""``clusterproof``: doctor, builds, bake, up, shell, down, sweep, prune and clear."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clusterproof.lab import doctor
+from clusterproof.lab import doctor, prune
 from clusterproof.lab.baking import bake as baking
 from clusterproof.lab.baking import sideload
 from clusterproof.lab.builds import catalogue, snap_store
@@ -240,6 +240,26 @@ def sweep(lab_host: LabHost = None) -> None:
         swept += inventory.clear()
         for line in swept:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("prune")
+def prune_lab(
+    keep: Annotated[int, typer.Option("--keep", min=0, help="How many old ones of each stay.")] = prune.KEEP,
+    out: Annotated[Path, typer.Option("--out", help="The folder of runs.")] = Path("out"),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it instead of only listing it.")] = False,
+) -> None:
+    """Remove old images, golden clusters and evidence; images of today's catalogue and all results stay."""
+    with one_line_errors():
+        if yes:
+            prune.check_idle()
+        found = prune.surplus(keep, out)
+        sizes = [one.size for one in found]
+        for one, size in zip(found, sizes, strict=True):
+            if yes:
+                one.remove()
+            console.print(f"{size >> 20:>8} MiB  {one.kind}: {one.what}", markup=False, highlight=False)
+    end = "were freed" if yes else "can be freed; --yes does it" if found else "can be freed"
+    console.print(f"{sum(sizes) >> 20:>8} MiB  {end}", markup=False, highlight=False)
 
 
 @app.command()

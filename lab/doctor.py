@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clusterproof.lab import prune
 from clusterproof.lab.baking import bake
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.core import runs
@@ -66,6 +67,7 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
         remedy="clusterproof bake" if unbaked else "",
     )
     yield _disk()
+    yield _old()
     yield _memory()
     yield _btrfs()
     yield _inotify(private=private and root and daemon_binary() is not None)
@@ -151,6 +153,16 @@ def _disk() -> Finding:
         f"{free >> 30} GiB free below {place}, {NEEDED_DISK >> 30} needed for all builds",
         ok=free >= NEEDED_DISK,
         remedy="" if free >= NEEDED_DISK else "free some, or name another folder with LAB_DIR",
+    )
+
+
+def _old() -> Finding:
+    found = prune.surplus(prune.KEEP, Path("out"))
+    size = sum(one.size for one in found)
+    return Finding(
+        "to prune",
+        f"{size >> 20} MiB in {len(found)} old images, golden clusters and runs" if found else "nothing",
+        remedy="clusterproof prune" if found else "",
     )
 
 

@@ -34,9 +34,10 @@ from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.host import endpoint, subnets
+from clusterproof.lab.host import bridge, endpoint, subnets
 from clusterproof.lab.host.endpoint import Endpoint
 from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.names import NETWORK
 from clusterproof.lab.images import logged_commands, making, recipe
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Result
@@ -674,6 +675,15 @@ def stay_alone(monkeypatch, folder: Path) -> None:
     monkeypatch.setattr(endpoint, "SOCKETS", ())
     monkeypatch.setattr(endpoint, "CLIENT_CONFIGS", ())
     monkeypatch.setattr(subnets, "local", list)
+    interfaces = folder.with_name("net")
+    make_interface(interfaces, NETWORK)
+    monkeypatch.setattr(bridge, "INTERFACES", interfaces)
+
+
+def make_interface(interfaces: Path, name: str, index: int = 7) -> None:
+    """Let the kernel have an interface in ``interfaces``, its folder of them."""
+    (interfaces / name).mkdir(parents=True, exist_ok=True)
+    (interfaces / name / "ifindex").write_text(f"{index}\n")
 
 
 LEDGER = """\

@@ -32,7 +32,7 @@ STOPPED = 10.0
 
 @dataclass(frozen=True)
 class _Incarnation:
-    """What tells a server and a bridge from those that take their place: a process's id, an interface's number."""
+    """What tells a server and a bridge from those in its place: a process's id, an interface's number."""
 
     server: int = 0
     bridge: int = 0

@@ -1,7 +1,7 @@
 """The inventory: what this lab has on this computer, whose it is, and the removal of what nobody uses any more.
 
-Only what bears the lab's mark is listed: names that begin with its tag, paths below its folder, and what goes with
-the bridge while no server of another lab serves that.
+Only what bears the lab's mark is listed: names that begin with its tag, paths below its folder, and what goes
+with the bridge while no server of another lab serves that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ENDED = 10.0
 
 @dataclass(frozen=True, order=True)
 class Item:
-    """One thing of the lab; ``owner`` made it: a run, the private server or baking. ``used`` while that lives."""
+    """A thing of the lab; ``owner`` made it: a run, the private server or baking. ``used`` while that lives."""
 
     owner: str
     kind: str
@@ -91,7 +91,8 @@ def summary(items: Iterable[Item], most: int = 3) -> str:
     for kind, group in groupby(sorted(items, key=lambda item: item.kind), lambda item: item.kind):
         names = [item.name for item in group]
         shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-        parts.append(f"{len(names)} {kind}{'es' if kind.endswith('s') else 's'} ({shown})")
+        plural = "" if len(names) == 1 else "es" if kind.endswith("s") else "s"
+        parts.append(f"{len(names)} {kind}{plural} ({shown})")
     return ", ".join(parts)
 
 
@@ -161,8 +162,9 @@ class _Cgroups(_Kind):
 
     def remove(self, name: str) -> None:
         top = Path(name)
-        with contextlib.suppress(OSError):
-            (top / "cgroup.kill").write_text("1")
+        kill = top / "cgroup.kill"
+        if kill.exists():
+            kill.write_text("1")
         below = sorted(top.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
         for path in [*(path for path in below if path.is_dir()), top]:
             _emptied(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 from clusterproof.lab.core import runs
@@ -69,7 +69,7 @@ def _make(host: Server) -> ipaddress.IPv4Interface:
         _make_network(host)
         network = host.server.get(f"networks/{NETWORK}")
     elif host.local and not bridge.index():
-        _revive_network(host)
+        _revive_network(host, network["config"])
     return ipaddress.IPv4Interface(network["config"]["ipv4.address"])
 
 
@@ -122,10 +122,13 @@ def _make_network(host: Server) -> None:
         ) from error
 
 
-def _revive_network(host: Server) -> None:
-    """Let the server make the bridge again that somebody deleted: it does whenever the configuration changes."""
-    now = datetime.now(UTC).isoformat()
-    host.server.patch(f"networks/{NETWORK}", {"config": {f"{MARK}.revived": now}})
+def _revive_network(host: Server, config: Mapping[str, str]) -> None:
+    """Let the server make the bridge again that somebody deleted: it does when a key of its own changes.
+
+    That is how long a lease by DHCP lasts, as members have none.
+    """
+    lease = "2h" if config.get("ipv4.dhcp.expiry") != "2h" else "1h"
+    host.server.patch(f"networks/{NETWORK}", {"config": {"ipv4.dhcp.expiry": lease}})
     try:
         eventually(bridge.index, within=REVIVED)
     except NotObservedError as error:

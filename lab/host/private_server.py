@@ -54,8 +54,11 @@ class PrivateServer:
         self.log = runs.folder() / "host.log"
         self._pid_file = runs.folder() / "host.pid"
 
-    def ensure(self) -> Path:
+    def ensure(self, *, end_members: bool = False) -> Path:
         """Return the socket of the server, which is started unless it answers.
+
+        With ``end_members`` what a dead server left goes first: LXC's hooks lead to the dead process, so that
+        the new server cannot stop those members, and their interfaces stay behind when they end.
 
         Raises LabError, with the end of the server's log, where it cannot be started.
         """
@@ -63,6 +66,8 @@ class PrivateServer:
             if not self._answers_in_time():
                 self._check_bridge()
                 self._stop_daemon()
+                if end_members:
+                    self._end_survivors()
                 self._start(within=self._monitor())
         return self.socket
 
@@ -95,8 +100,7 @@ class PrivateServer:
             if not idle():
                 return False
             self._stop_daemon()
-            for pid in self.survivors():
-                _kill(pid, signal.SIGKILL)
+            self._end_survivors()
             # The bridge outlives its server; the next server makes it again from its database.
             if self.bridge_of_another() is None:
                 subprocess.run(
@@ -198,6 +202,10 @@ class PrivateServer:
                     break
         self._pid_file.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
+
+    def _end_survivors(self) -> None:
+        for pid in self.survivors():
+            _kill(pid, signal.SIGKILL)
 
     def survivors(self) -> list[int]:
         """Return the processes that an earlier daemon of this folder left behind.

@@ -59,7 +59,7 @@ def sweep(host: Host) -> list[str]:
     Raises LabError, after trying all, where something could not be deleted.
     """
     swept, failed = _sweep(host)
-    if failed and host.endpoint.private and not _other_runs(host):
+    if failed and host.endpoint.private and not others_alive(host):
         # A pool that became read-only when its disk was full can be written again after a restart.
         server = PrivateServer()
         server.stop()
@@ -73,7 +73,7 @@ def sweep(host: Host) -> list[str]:
 
 def is_idle(host: Host) -> bool:
     """Say whether no other run uses the lab on ``host``."""
-    return not _other_runs(host) and not (host.is_prepared() and host.instances())
+    return not others_alive(host) and not (host.is_prepared() and host.instances())
 
 
 def runs_on(host: Host) -> set[str]:
@@ -117,5 +117,6 @@ def _sweep(host: Host) -> tuple[list[str], list[str]]:
     return swept, failed
 
 
-def _other_runs(host: Host) -> list[Run]:
+def others_alive(host: Host) -> list[Run]:
+    """Return the runs of this computer, beside that of ``host``, that are alive."""
     return [run for run in Run.known() if run.id != host.run.id and run.alive()]
