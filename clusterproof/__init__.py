@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clusterproof.fixtures.shown import Shown
     from clusterproof.fixtures.symptoms import SymptomWatch
     from clusterproof.lab.cluster.ceph import Ceph
     from clusterproof.lab.cluster.cluster import Cluster, Instance
@@ -33,6 +34,7 @@ __all__ = [
     "Instance",
     "Member",
     "NotObservedError",
+    "Shown",
     "SymptomWatch",
     "Tenant",
     "eventually",
@@ -44,6 +46,7 @@ PACKAGE = Path(__file__).parent
 SUITES = (PACKAGE / "suites").resolve()
 
 _HOMES = {
+    "fixtures.shown": ("Shown",),
     "fixtures.symptoms": ("SymptomWatch",),
     "lab.cluster.ceph": ("Ceph",),
     "lab.cluster.cluster": ("Cluster", "Instance"),

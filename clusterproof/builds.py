@@ -120,13 +120,15 @@ class Range(BaseModel):
     Affected from ``introduced`` (the track's beginning where absent) up to but not including
     ``fixed`` (for good where absent). ``affected = false`` says that the whole track is free of
     it, which then takes ``proof`` instead of bounds. Only such a range may leave ``track`` out: it
-    is about every track of the product that has no range of its own.
+    is about every track of the product that has no range of its own. ``scenario`` names the test function that
+    the range is about, where an issue has two faces; it takes precedence over one that names none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     product: Product
     track: str | None = None
+    scenario: str | None = None
     affected: bool = True
     proof: Literal["run", "code"] | None = None
     introduced: Bound | None = None
@@ -168,7 +170,13 @@ class Range(BaseModel):
         return Expectation.AFFECTED
 
 
-def range_for(ranges: Iterable[Range], build: Build) -> Range | None:
-    """Return which of ``ranges`` is about ``build``: that of its track, else that of its whole product."""
-    by_track = {entry.track: entry for entry in ranges if entry.product == build.product}
-    return by_track.get(build.track) or by_track.get(None)
+def range_for(ranges: Iterable[Range], build: Build, scenario: str = "") -> Range | None:
+    """Return which of ``ranges`` is about ``build``: that of its track, else that of its whole product.
+
+    One that names the test function ``scenario``, by pytest's node id or its name alone, goes before one that
+    names none.
+    """
+    test = scenario.partition("[")[0].rpartition("::")[2]
+    of_product = {(entry.scenario, entry.track): entry for entry in ranges if entry.product == build.product}
+    places = [(name, track) for name in (test, None) for track in (build.track, None)]
+    return next((of_product[place] for place in places if place in of_product), None)

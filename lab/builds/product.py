@@ -40,7 +40,8 @@ class ProductFacts(Data):
     ``[*admin, "sql", "global", query]``). ``bump_variable`` is an environment variable of the
     daemon: a signed number added to the count of its API extensions. ``patch_file`` is SQL that
     the daemon runs against the cluster database at its next start. The first of ``packages`` is
-    the one whose version is the build's; members that are VMs have ``vm_packages``, too.
+    the one whose version is the build's; members that are VMs have ``vm_packages``, too. ``extensions`` are API
+    extensions that scenarios ask for and that only builds have which the catalogue cannot install yet.
     """
 
     name: Product
@@ -57,6 +58,7 @@ class ProductFacts(Data):
     vm_packages: tuple[str, ...] = ()
     units: Units
     tracks: tuple[Track, ...] = Field(min_length=1)
+    extensions: tuple[str, ...] = ()
 
     def guess(self, channel: str) -> str:
         """Return a version to sort ``channel`` by until it is installed: its own, else the newest track's."""

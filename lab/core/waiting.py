@@ -17,7 +17,14 @@ T = TypeVar("T")
 
 
 class NotObservedError(AssertionError):
-    """The condition did not become true in time; the message has the last observation."""
+    """The condition did not become true in time; the message has the last observation.
+
+    ``last`` is what the probe returned last, None where it failed.
+    """
+
+    def __init__(self, message: str, last: object = None) -> None:
+        super().__init__(message)
+        self.last = last
 
 
 def eventually(
@@ -39,10 +46,12 @@ def eventually(
     def give_up(state: RetryCallState) -> T:
         outcome = state.outcome
         failure = outcome.exception() if outcome else None
-        last = f"{type(failure).__name__}: {failure}" if failure else repr(outcome and outcome.result())
+        seen = outcome.result() if outcome and not failure else None
+        last = f"{type(failure).__name__}: {failure}" if failure else repr(seen)
         raise NotObservedError(
             f"not within {within:g} s ({state.attempt_number} attempts in "
-            f"{time.monotonic() - began:.1f} s): {what or _name(probe)}; last observation: {last}"
+            f"{time.monotonic() - began:.1f} s): {what or _name(probe)}; last observation: {last}",
+            seen,
         ) from failure
 
     return Retrying(

@@ -64,13 +64,24 @@ def export(
 def stability(
     sources: Sources,
     times: Annotated[int, typer.Option("--times", min=2, help="How many runs in a row.")] = TIMES,
+    issue: Annotated[
+        list[str] | None, typer.Option("--issue", help="Only this issue's cells; may be repeated.")
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Print the stable cells, too.")] = False,
 ) -> None:
-    """Judge whether each cell gave one verdict in its last runs: exit 0 if so, 1 if not or some are missing."""
+    """Judge whether each cell gave one verdict in its last runs: exit 0 if so, 1 if not or some are missing.
+
+    Only runs of a scenario's current text count: that of its newest result.
+    """
     with refusing():
         cells, problems = collect(sources)
     print_problems(problems)
+    if issue:
+        there = {cell.issue for cell in cells}
+        if missing := [one for one in issue if one not in there]:
+            refuse(f'--issue: no results of "{missing[0]}"; there are some of {", ".join(sorted(there))}')
+        cells = [cell for cell in cells if cell.issue in issue]
     found = judge_stability(cells, times)
     for line in found.lines(every=every):
         typer.echo(line)

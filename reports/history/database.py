@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clusterproof.reports.results.results import Cell, Key
 
-SCHEMA = 2
+SCHEMA = 3
 _APPLICATION = 0x636C7072  # "clpr", so that another program's database is never taken for ours
 _WAIT = 30.0  # seconds for another process that is writing
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,11 +37,12 @@ CREATE TABLE results (
     observation TEXT NOT NULL,
     verdict TEXT NOT NULL,
     suite TEXT NOT NULL,
+    text TEXT NOT NULL,
     seconds REAL NOT NULL,
     line TEXT NOT NULL,
     UNIQUE (cell, started, run)
 );
-CREATE INDEX summary ON results (cell, started, run, observation, verdict, suite, seconds)
+CREATE INDEX summary ON results (cell, started, run, observation, verdict, suite, text, seconds)
 """
 
 _CELL = "INSERT INTO cells VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -53,11 +54,11 @@ _NUMBER = (
 # A result is what one cell showed at one time in one run. Were the same one ever recorded with two
 # contents, the choice must not depend on which came first.
 _RECORD = """
-INSERT INTO results (cell, started, run, observation, verdict, suite, seconds, line)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO results (cell, started, run, observation, verdict, suite, text, seconds, line)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE
 SET observation = excluded.observation, verdict = excluded.verdict, suite = excluded.suite,
-    seconds = excluded.seconds, line = excluded.line
+    text = excluded.text, seconds = excluded.seconds, line = excluded.line
 WHERE excluded.line > line
 """
 
@@ -114,6 +115,7 @@ class Database:
                         cell.observation,
                         cell.verdict,
                         cell.suite,
+                        cell.text,
                         cell.seconds,
                         cell.line(),
                     ),

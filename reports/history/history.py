@@ -21,11 +21,13 @@ _JUDGED = frozenset(one.value for one in Observation if one.judged)
 _SEEN_ARE = (Observation.SYMPTOM, Observation.CONFORMS)
 _SEEN = """
 SELECT observation, count(*), (
-    SELECT id FROM results AS one WHERE one.cell = several.cell AND one.observation = several.observation
+    SELECT id FROM results AS one
+    WHERE one.cell = several.cell AND one.text = several.text AND one.observation = several.observation
     ORDER BY started DESC, run DESC LIMIT 1
 )
-FROM results AS several WHERE cell = ? AND observation IN (?, ?) GROUP BY observation
+FROM results AS several WHERE cell = ? AND text = ? AND observation IN (?, ?) GROUP BY observation
 """
+_NEWEST_TEXT = "SELECT started, run, text FROM results WHERE cell = ? ORDER BY started DESC, run DESC LIMIT 1"
 
 
 class PastResult(NamedTuple):
@@ -242,12 +244,19 @@ class History:
     # Proof
 
     def sightings(self, issue: str | None = None) -> list[Sighting]:
-        """Return what was observed of the product, for ``issue`` or for all, the newest at the end."""
+        """Return what was observed of the product, for ``issue`` or for all, the newest at the end.
+
+        Of each scenario only results of its current text count, which is that of its newest result: what an
+        earlier text saw says nothing of what the scenario can tell now.
+        """
         found: dict[tuple[str, ...], Sighting] = {}
         with self._database.explained():
-            for key, number in self._database.cells(issue):
+            cells = self._database.cells(issue)
+            texts = self._current_texts(cells)
+            for key, number in cells:
                 one = (key.issue, key.scenario, key.role, key.product, key.version)
-                for seen, count, newest in self._db.execute(_SEEN, (number, *_SEEN_ARE)).fetchall():
+                wanted = (number, texts[key.issue, key.scenario], *_SEEN_ARE)
+                for seen, count, newest in self._db.execute(_SEEN, wanted).fetchall():
                     at, run, verdict = self._db.execute(
                         "SELECT started, run, verdict FROM results WHERE id = ?", (newest,)
                     ).fetchone()
@@ -259,13 +268,23 @@ class History:
                     found[*one, seen] = sighting
         return sorted(found.values(), key=_time)
 
+    def _current_texts(self, cells: Iterable[tuple[Key, int]]) -> dict[tuple[str, str], str]:
+        """Return the text of the newest result of each scenario, by issue and scenario."""
+        newest: dict[tuple[str, str], tuple[int, str, str]] = {}
+        for key, number in cells:
+            if row := self._db.execute(_NEWEST_TEXT, (number,)).fetchone():
+                scenario = key.issue, key.scenario
+                newest[scenario] = max(newest.get(scenario, row), row)
+        return {scenario: text for scenario, (_, _, text) in newest.items()}
+
     def proof(self, issue: str) -> Proof:
         """Return both sides of the proof of ``issue``.
 
         It is proven where a reproduction showed the symptom on some build, and either the same
-        scenario conformed on another build, or a workaround or control of the issue conformed; or
-        where an injection showed the symptom and any scenario of the issue conformed. What products
-        did by themselves goes before injections. Where only one side exists, that one is returned.
+        scenario conformed on another build, or a workaround of the issue conformed; or where an
+        injection showed the symptom and a reproduction or workaround conformed. A control proves nothing:
+        without the cause, one that could not see the bug would conform as well. What products did by
+        themselves goes before injections. Where only one side exists, that one is returned.
         """
         return prove(self.sightings(issue))
 
@@ -277,7 +296,11 @@ def prove(sightings: Iterable[Sighting]) -> Proof:
     # distinguishes builds; so it counts for neither side.
     showing = [one.past for one in newest_first if one.observation is Observation.SYMPTOM]
     affected = [one for role in ("reproduction", "injection") for one in showing if one.role == role]
-    unaffected = [one.past for one in newest_first if one.observation is Observation.CONFORMS]
+    unaffected = [
+        one.past
+        for one in newest_first
+        if one.observation is Observation.CONFORMS and one.role != "control"
+    ]
     for symptom in affected:
         for conforms in unaffected:
             if _opposite(symptom, conforms):
@@ -332,10 +355,11 @@ def _time(one: Sighting) -> tuple[datetime, str]:
 
 
 def _opposite(symptom: PastResult, conforms: PastResult) -> bool:
-    if "injection" in (symptom.role, conforms.role):
-        # An injection that conforms failed to recognise the symptom that it had brought about.
-        return conforms.role != "injection"
-    if conforms.role != "reproduction":
+    # A control lacks the cause, so that a check which never fails conforms, too; an injection that conforms
+    # failed to recognise the symptom that it had brought about.
+    if conforms.role in ("control", "injection"):
+        return False
+    if symptom.role == "injection" or conforms.role == "workaround":
         return True
     same_build = (symptom.product, symptom.version) == (conforms.product, conforms.version)
     return symptom.scenario == conforms.scenario and not same_build

@@ -17,37 +17,44 @@ _IDLE = (Verdict.NOT_APPLICABLE, Verdict.UNTESTABLE)
 
 
 class CellStability(NamedTuple):
-    """One cell: all its results, and how many of the newest in a row gave one verdict."""
+    """One cell: all its results, and those of the scenario's current text.
+
+    ``in_a_row`` is how many of the current ones, the newest, gave one verdict: 0 where there is none yet.
+    """
 
     results: Repeats
+    current: tuple[Cell, ...]
     in_a_row: int
 
     @classmethod
-    def of(cls, results: Repeats) -> CellStability:
-        """Return the stability of a cell with these results."""
-        verdict = results.newest.verdict
-        same = takewhile(lambda cell: cell.verdict is verdict, reversed(results.results))
-        return cls(results, sum(1 for _ in same))
+    def of(cls, results: Repeats, text: str) -> CellStability:
+        """Return the stability of a cell with these results, whose scenario's text is now ``text``."""
+        current = tuple(cell for cell in results.results if cell.text == text)
+        same = takewhile(lambda cell: cell.verdict is current[-1].verdict, reversed(current))
+        return cls(results, current, sum(1 for _ in same))
+
+    @property
+    def _blocked(self) -> bool:
+        return bool(self.current) and self.current[-1].verdict is Verdict.BLOCKED
 
     def is_stable(self, times: int) -> bool:
         """Whether the last ``times`` results gave one verdict, and a cell that was blocked gave none."""
-        return self.in_a_row >= times and self.results.newest.verdict is not Verdict.BLOCKED
+        return self.in_a_row >= times and not self._blocked
 
     def word(self, times: int) -> str:
         """Return ``stable``, ``too few runs`` or ``unstable``."""
         if self.is_stable(times):
             return "stable"
-        few = (
-            self.in_a_row == len(self.results.results)
-            and self.results.newest.verdict is not Verdict.BLOCKED
-        )
+        few = self.in_a_row == len(self.current) and not self._blocked
         return "too few runs" if few else "unstable"
 
     def __str__(self) -> str:
         """The cell with its verdicts, on one line; the newest ones first, how often each in a row."""
         newest = self.results.newest
-        series = groupby(cell.verdict for cell in reversed(self.results.results))
+        series = groupby(cell.verdict for cell in reversed(self.current))
         verdicts = ", before ".join(f"{sum(1 for _ in same)} {verdict}" for verdict, same in series)
+        if older := len(self.results.results) - len(self.current):
+            verdicts = ", ".join(filter(None, [verdicts, f"{older} of an earlier text of the scenario"]))
         build = newest.build.name
         if newest.peer:
             build += f" with {newest.peer.name}"
@@ -89,10 +96,19 @@ class Stability(NamedTuple):
 def stability(cells: Iterable[Cell], times: int = TIMES) -> Stability:
     """Judge the results ``cells`` of many runs; those of fault-injected clusters are left out.
 
-    Each result counts, also a second one in the same run. Cells are in the order of their issues.
+    Each result of the scenario's current text counts, also a second one in the same run; that text is the one
+    of the scenario's newest result. Cells are in the order of their issues.
     """
     groups = repeats(one for one in cells if one.fault is None).values()
-    found = [CellStability.of(results) for results in groups]
+    newest: dict[tuple[str, str], Cell] = {}
+    for results in groups:
+        one = results.newest
+        scenario = one.issue, one.scenario
+        newest[scenario] = max(newest.get(scenario, one), one, key=lambda cell: (cell.started, cell.run))
+    found = [
+        CellStability.of(results, newest[results.newest.issue, results.newest.scenario].text)
+        for results in groups
+    ]
     ran = [one for one in found if any(cell.verdict not in _IDLE for cell in one.results.results)]
     ran.sort(key=lambda one: one.results.newest.key)
     return Stability(ran, len(found) - len(ran), times)

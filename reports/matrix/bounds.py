@@ -48,34 +48,33 @@ def range_evidence(
 
     ``builds`` are those known, by id.
     """
-    newest: dict[tuple[str, Observation], Sighting] = {}
-    for one in sightings:
-        if one.role == "reproduction":
-            observed = f"{one.product}@{one.version}", one.observation
-            before = newest[observed].results if observed in newest else 0
-            newest[observed] = one._replace(results=before + one.results)
+    reproductions = [one for one in sightings if one.role == "reproduction"]
     ordered = sorted(builds.values(), key=lambda build: build.order)
-    seen = [
-        JudgedBuild(
-            build,
-            newest.get((build_id(build), Observation.SYMPTOM)),
-            newest.get((build_id(build), Observation.CONFORMS)),
-        )
-        for build in ordered
-    ]
-    judged = [one for one in seen if one.symptom or one.conforms]
     found = []
     for entry in ranges:
-        of_track = [one for one in judged if range_for(ranges, one.build) is entry]
+        seen = [_judged(entry, ranges, build, reproductions) for build in ordered]
+        judged = [one for one in seen if one.symptom or one.conforms]
         found.append(
             RangeEvidence(
                 entry,
-                _shown(entry.introduced, of_track, affected_after=True),
-                _shown(entry.fixed, of_track, affected_after=False),
-                tuple(of_track),
+                _shown(entry.introduced, judged, affected_after=True),
+                _shown(entry.fixed, judged, affected_after=False),
+                tuple(judged),
             )
         )
     return found
+
+
+def _judged(entry: Range, ranges: Sequence[Range], build: Build, sightings: Iterable[Sighting]) -> JudgedBuild:
+    """Return what those of ``sightings`` saw on ``build`` whose range is ``entry``, of all ``ranges``."""
+    newest: dict[Observation, Sighting] = {}
+    for one in sightings:
+        if f"{one.product}@{one.version}" == build_id(build) and (
+            range_for(ranges, build, one.scenario) is entry
+        ):
+            before = newest[one.observation].results if one.observation in newest else 0
+            newest[one.observation] = one._replace(results=before + one.results)
+    return JudgedBuild(build, newest.get(Observation.SYMPTOM), newest.get(Observation.CONFORMS))
 
 
 def _shown(bound: Bound | None, judged: list[JudgedBuild], *, affected_after: bool) -> BoundEvidence | None:

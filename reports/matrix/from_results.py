@@ -152,7 +152,7 @@ def _expects_now(cell: Cell, issue: Issue | None) -> Expectation | None:
     """Return what the ledger expects of ``cell`` now, where that has changed since it was judged."""
     if issue is None:
         return None
-    now = expect(issue.expects(cell.build), cell.role)
+    now = expect(issue.expects(cell.build, cell.scenario), cell.role)
     # A scenario may not apply for reasons of its own, of which the ledger says nothing.
     known = cell.expectation is not Expectation.NOT_APPLICABLE
     return now if known and now is not cell.expectation else None

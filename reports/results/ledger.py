@@ -177,12 +177,12 @@ class Issue(BaseModel):
             yield 'ranges: a bug needs at least one (kind = "bug")'
         if self.kind == "bug" and not (self.symptom.patterns or self.symptom.shown):
             yield 'symptom: a bug needs at least one of patterns and shown (kind = "bug")'
-        seen: dict[tuple[str, str | None], int] = {}
+        seen: dict[tuple[str, str | None, str | None], int] = {}
         for index, entry in enumerate(self.ranges):
             if entry.product not in self.products:
                 listed = ", ".join(self.products)
                 yield f'ranges[{index}].product: "{entry.product}" is not among products ({listed})'
-            first = seen.setdefault((entry.product, entry.track), index)
+            first = seen.setdefault((entry.product, entry.track, entry.scenario), index)
             if first != index:
                 whose = f'{entry.product} "{entry.track}"' if entry.track else f"the whole of {entry.product}"
                 yield f"ranges[{index}].track: {whose} already has its range in ranges[{first}]"
@@ -198,11 +198,11 @@ class Issue(BaseModel):
         modules = self._path.parent.glob(f"{glob.escape(self._path.stem)}*.py")
         return tuple(sorted(module for module in modules if entry_beside(module) == self._path))
 
-    def expects(self, build: Build) -> Expectation:
-        """Return what the ledger says of ``build``, or that nothing is known."""
+    def expects(self, build: Build, scenario: str = "") -> Expectation:
+        """Return what the ledger says of ``build``, for the test ``scenario``, or that nothing is known."""
         if build.product not in self.products:
             return Expectation.NOT_APPLICABLE
-        entry = range_for(self.ranges, build)
+        entry = range_for(self.ranges, build, scenario)
         return entry.expects(build.version) if entry else Expectation.UNKNOWN
 
 

@@ -121,8 +121,9 @@ class Cell(BaseModel):
     downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
     whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC. ``suite``
     is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
-    the product. ``fault`` names the fault that was injected into the cluster, so that nothing is
-    learnt of the build.
+    the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
+    where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that was
+    injected into the cluster, so that nothing is learnt of the build.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -146,6 +147,7 @@ class Cell(BaseModel):
     evidence: Text | None = None
     started: AwareDatetime
     suite: Name
+    text: Text = ""
     fault: Name | None = None
     crashes: tuple[Crash, ...] = ()
 

@@ -11,7 +11,7 @@ and the cpuset controller: without it no build applies the limit, and none repor
 
 import pytest
 
-from clusterproof import Cluster, Member, SymptomWatch, eventually
+from clusterproof import Cluster, Member, NotObservedError, Shown, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("lxd-11899"), pytest.mark.members(1)]
 
@@ -36,7 +36,12 @@ def cpus(member: Member) -> int:
 def check_limit(member: Member) -> None:
     """A container with ``limits.cpu=1`` gets one CPU."""
     member.launch("c1", "--config", "limits.cpu=1")
-    eventually(lambda: cpus(member), lambda seen: seen == 1, within=10, what="CPUs of c1 limited to 1")
+    try:
+        eventually(lambda: cpus(member), lambda seen: seen == 1, within=10, what="CPUs of c1 limited to 1")
+    except NotObservedError as late:
+        if late.last is None:
+            raise
+        raise Shown("limits.cpu not applied", limit=1, cpus=late.last) from late
 
 
 def test_launch_after_enable(unjoined: Cluster, symptom: SymptomWatch) -> None:

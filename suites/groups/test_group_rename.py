@@ -10,7 +10,7 @@ does not after a rename proves the bug. A group that nothing uses can still be r
 
 import pytest
 
-from clusterproof import Cluster, SymptomWatch, refused
+from clusterproof import Cluster, Shown, SymptomWatch, refused
 
 pytestmark = [pytest.mark.documents("incus-1147"), pytest.mark.members(1)]
 
@@ -41,7 +41,8 @@ def test_group_of_a_project(cluster: Cluster, symptom: SymptomWatch) -> None:
     with symptom("the group that the project is restricted to exists"):
         named = cluster.client().get("projects/p1")["config"]["restricted.cluster.groups"]
         there = groups(cluster)
-        assert named in there, f"p1 is restricted to {named}, but the groups are {', '.join(there)}"
+        if named not in there:
+            raise Shown("project restricted to a group that does not exist", restricted_to=named, groups=there)
     assert refusal is None or "currently in use" in str(refusal)
 
 

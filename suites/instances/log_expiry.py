@@ -4,7 +4,7 @@ The expiry runs when the daemon starts and every 24 hours of a clock that nothin
 shortened in the product's own binary, and files are given the times that they would have a day later.
 """
 
-from clusterproof import Cluster, Member, eventually
+from clusterproof import Cluster, Member, Shown, eventually
 
 EXPIRY = "main.expireLogsTask"
 INTERVAL = 2  # seconds, instead of a day
@@ -61,8 +61,7 @@ def log_files(member: Member, instance: str = "c1") -> set[str]:
 
 def age(member: Member, instance: str = "c1", path: str = "") -> set[str]:
     """Date back the log folder, at ``path`` by default its own, as on a quiet instance; return its files."""
-    # Listed first: the expiry may come at any time after.
-    files = log_files(member, instance)
+    files = log_files(member, instance)  # first: the expiry may come at any time after
     assert files, f"{instance} has no log files to begin with"
     path = path or folder_of(member, instance)
     member.run(f"find {path} -exec touch --date '{AGE}' {{}} +", check=True)
@@ -96,5 +95,6 @@ def check_runs(member: Member, instance: str = "c1") -> None:
 
 def check_none_gone(files: set[str], kept: set[str], instance: str = "c1") -> None:
     """All log files that a running instance had are still there."""
-    assert kept, f"every log file of running instance {instance} is gone: {', '.join(sorted(files))}"
+    if not kept:
+        raise Shown("all log files of a running instance gone", instance=instance, files=files)
     assert kept == files, f"some log files of {instance} are gone: {', '.join(sorted(files - kept))}"

@@ -11,7 +11,7 @@ order, and that one is the last. The documented ways out are in test_log_folder_
 
 import pytest
 
-from clusterproof import Cluster, Member, SymptomWatch
+from clusterproof import Cluster, Member, Shown, SymptomWatch
 from clusterproof.suites.instances.log_expiry import (
     EARLIER_LINE,
     age,
@@ -70,7 +70,7 @@ def test_in_use(unjoined: Cluster, symptom: SymptomWatch) -> None:
         gone = not files & log_files(member)
         failing = use(member)
         if failing and gone:
-            failing.append(f"every log file of running instance c1 is gone: {', '.join(sorted(files))}")
+            raise Shown("all log files of a running instance gone", instance="c1", failing=failing, files=files)
         assert not failing, "; ".join(failing)
 
 

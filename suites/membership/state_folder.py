@@ -1,6 +1,6 @@
 """Removing the state folder of a server after its join failed, to try again from nothing."""
 
-from clusterproof import Cluster, Member, SymptomWatch
+from clusterproof import Cluster, Member, Shown, SymptomWatch
 from clusterproof.suites.membership.joining import SOURCE, check_joins, mounted
 
 FILE = "precious"
@@ -22,7 +22,9 @@ def remove_with_data(joiner: Member, commands: str) -> None:
 
 def check_data_kept(joiner: Member) -> None:
     """The file in the source of the pool is still there."""
-    assert FILE in joiner.inspect.file(SOURCE).listdir(), f"removing the state folder emptied {SOURCE}"
+    kept = joiner.inspect.file(SOURCE).listdir()
+    if FILE not in kept:
+        raise Shown("data removed with the state folder", folder=SOURCE, kept=kept)
 
 
 def check_clean_up(unjoined: Cluster, joiner: Member, symptom: SymptomWatch) -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 
-from clusterproof import Cluster, Image, SymptomWatch
+from clusterproof import Cluster, Image, Shown, SymptomWatch
 from clusterproof.suites.upgrade.upgraded_daemon import wait_until
 
 pytestmark = [pytest.mark.documents("rolling-upgrade"), pytest.mark.upgrade]
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.documents("rolling-upgrade"), pytest.mark.upgrade]
 def check_kept(cluster: Cluster) -> None:
     """The configuration from before is there."""
     config = cluster.client().get("")["config"]
-    assert config.get("user.kept") == "yes", f"lost in the upgrade: user.kept is not in {config}"
+    if config.get("user.kept") != "yes":
+        raise Shown("configuration lost", key="user.kept", config=config)
 
 
 def test_member_by_member(cluster: Cluster, image: Image, symptom: SymptomWatch) -> None:

@@ -7,7 +7,7 @@ is whole again once the member runs the newer build.
 
 import pytest
 
-from clusterproof import Cluster, Image, SymptomWatch, eventually
+from clusterproof import Cluster, Image, Shown, SymptomWatch, eventually
 
 pytestmark = [pytest.mark.documents("schema-downgrade"), pytest.mark.downgrade]
 
@@ -27,7 +27,8 @@ def check_whole(cluster: Cluster) -> None:
     downgraded.daemon.wait_ready()
     cluster.wait_online(asked=downgraded)
     config = cluster.client(downgraded).get("")["config"]
-    assert config.get("user.kept") == "yes", f"lost on the way: user.kept is not in {config}"
+    if config.get("user.kept") != "yes":
+        raise Shown("configuration lost", key="user.kept", config=config)
 
 
 @pytest.mark.applies_to("older-schema")

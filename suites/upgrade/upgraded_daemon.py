@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 
-from clusterproof import Member, eventually
+from clusterproof import Member, Shown, eventually
 
 # Logged by a member whose schema or API extensions are ahead of the others'.
 WAITS = "Wait for other cluster nodes to upgrade their version"
 # A daemon's last error in the journal; of a panic the lines down to the caller of what failed.
 LAST_ERROR = re.compile(r'\]: .*Failed to start the daemon" err=.*|\]: panic: .*(?:\n.*){,6}')
+ENDED = "ended: "
 # Errors that docs/findings describes, by the name of the finding: races, for which the way out is to start
 # the daemon again.
 KNOWN = {
@@ -21,15 +22,16 @@ def wait_until(member: Member, *wanted: str, known_ends: Counter[str]) -> None:
     """Wait until the daemon of ``member`` is in one of the states ``wanted`` ("ready", "waits").
 
     A daemon that ends with a known error is started again and counted in ``known_ends``, by the member's
-    name. Raises AssertionError where it ends with another one or reaches none of the states in time.
+    name. Raises Shown where it ends with another one, and AssertionError where it reaches none in time.
     """
     seen = eventually(
         lambda: state(member, known_ends),
-        lambda seen: seen in wanted or seen.startswith("ended"),
+        lambda seen: seen in wanted or seen.startswith(ENDED),
         within=60,
         what=f"{member.name}: {' or '.join(wanted)}",
     )
-    assert seen in wanted, f"the daemon of {member.name} {seen}"
+    if seen not in wanted:
+        raise Shown("daemon ended", member=member.name, error=seen.removeprefix(ENDED))
 
 
 def state(member: Member, known_ends: Counter[str]) -> str:
@@ -42,7 +44,7 @@ def state(member: Member, known_ends: Counter[str]) -> str:
         return "waits" if WAITS in log else ""
     findings = [name for name, error in KNOWN.items() if re.search(error, ends[-1])]
     if not findings:
-        return f"ended: {ends[-1]}"
+        return f"{ENDED}{ends[-1]}"
     known_ends[member.name] = len(ends)
     with member.transcript.step("lab", member.name, f"start again, as docs/findings/{findings[0]}.md says"):
         member.daemon.restart()

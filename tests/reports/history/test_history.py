@@ -121,9 +121,15 @@ INJECTED = {"role": "injection", "scenario": OTHER, "expectation": Expectation.A
         ([at(1, build=LXD_502, **AFFECTED), at(2)], True, "run-1", "run-2"),
         # on one build: the scenario is unsteady, which proves nothing
         ([at(1, **AFFECTED), at(2)], False, "run-1", None),
-        # on one build with the documented way out, or without the cause
+        # on one build with the documented way out; without the cause, a check that never fails conforms, too
         ([at(1, **AFFECTED), at(2, role="workaround", scenario=OTHER)], True, "run-1", "run-2"),
-        ([at(1, **AFFECTED), at(2, role="control", scenario=OTHER)], True, "run-1", "run-2"),
+        ([at(1, **AFFECTED), at(2, role="control", scenario=OTHER)], False, "run-1", None),
+        ([at(1, build=LXD_502, **AFFECTED), at(2, role="control", scenario=OTHER)], False, "run-1", None),
+        ([at(1, **{**AFFECTED, **INJECTED}), at(2, role="control", scenario=OTHER)], False, "run-1", None),
+        ([at(2, role="control", scenario=OTHER)], False, None, None),
+        # what an earlier text of the scenario saw says nothing of what it can tell now
+        ([at(1, build=LXD_502, text="a", **AFFECTED), at(2, text="b")], False, None, "run-2"),
+        ([at(1, build=LXD_502, text="b", **AFFECTED), at(2, text="b")], True, "run-1", "run-2"),
         # another reproduction that conforms says nothing of this one
         ([at(1, build=LXD_502, **AFFECTED), at(2, scenario=OTHER)], False, "run-1", None),
         # the symptom in spite of the way out

@@ -221,7 +221,7 @@ def test_one_mistake_in_a_list_is_one_problem(checkout):
 def test_a_bug_needs_ranges_and_patterns(checkout):
     (problem,) = checkout.problems(ROLLING.replace("promise", "bug"), "upgrade/test_rolling")
     assert "ranges: a bug needs at least one" in problem
-    assert "symptom.patterns: a bug needs at least one" in problem
+    assert "symptom: a bug needs at least one of patterns and shown" in problem
 
 
 def test_a_table_that_is_not_one(checkout):
