@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import uuid
@@ -19,6 +20,7 @@ from filelock import Timeout
 from clusterproof.lab.cluster.member import Member
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.known_secrets import register
 from clusterproof.lab.core.processes import Process
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
@@ -168,6 +170,8 @@ class Ceph:
             create = ["--create-keyring"] if number == 0 else []
             self._run("ceph-authtool", *create, str(self._keyring), "--gen-key", "-n", name, *given)
         self._keyring.chmod(0o600)
+        for key in re.findall(r"key = (\S+)", self._keyring.read_text()):
+            register(key)
 
     def _make_object_store(self) -> None:
         self.command("auth", "import", "-i", str(self._keyring))

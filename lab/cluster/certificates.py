@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from clusterproof.lab.core.known_secrets import register
+
 NAME = "clusterproof"
 
 
@@ -26,6 +28,7 @@ def make_certificate(folder: Path, name: str = NAME) -> tuple[Path, Path]:
     with _locked(folder):
         if not (cert_path.exists() and key_path.exists()):
             _make(cert_path, key_path, name)
+    register(key_path.read_text())
     return cert_path, key_path
 
 

@@ -19,6 +19,7 @@ from clusterproof.lab.cluster.member import CommandError, Member
 from clusterproof.lab.cluster.tenant import Door
 from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.known_secrets import register
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.host.host import Host
@@ -160,10 +161,10 @@ class Cluster:
             "server_name": facts["serverName"],
             "fingerprint": facts["fingerprint"],
             "addresses": facts["addresses"],
-            "secret": facts["secret"],
+            "secret": register(facts["secret"]),
             "expires_at": facts["expiresAt"],
         }
-        return base64.b64encode(json.dumps(token).encode()).decode()
+        return register(base64.b64encode(json.dumps(token).encode()).decode())
 
     def join(self, member: Member, name: str | None = None) -> None:
         """Let ``member`` join with a token. Raises CommandError with the product's error."""

@@ -1,24 +1,44 @@
-"""Secrets that must never reach a file: private keys, join tokens, trust passwords, Ceph's keys."""
+"""Secrets that must never reach a file: private keys, tokens, passwords, Ceph's keys.
+
+Those that products make are recognized by how they are printed. Those that the lab makes are
+recognized by value (``known_secrets``).
+"""
 
 from __future__ import annotations
 
 import re
 import string
 
+from clusterproof.lab.core.known_secrets import SHORTEST, without_known
+
 MARK = "[redacted]"
 
 # Anchored to the beginning of a word: "any word characters" here would take quadratic time in long words.
 _KEY = (
-    r"(?<![A-Za-z])(?:secret(?:[-_]key)?|(?:trust_|cluster_)?password|(?:trust|cluster)_token)(?![\w-])"
+    r"(?<![A-Za-z])(?:secret(?:[-_]key)?|(?:trust_|cluster_)?password|(?:trust|cluster)_token"
+    r"|api\.(?:token|key)|eab\.hmac)(?![\w-])"
 )
+_BASE64 = "[A-Za-z0-9+/_-]"
+# A line break, also where it is written as two characters, and the indentation of the next line.
+_BREAK = r"(?:\r?\n|(?:\\{1,8}r)?\\{1,8}n)[ \t]*"
 
 # Secrets as LXD and Incus print them; the group "kept" is kept.
 _PATTERNS = (
     re.compile(
         r"(?P<kept>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?!\[redacted\]).*?(?:(?=-----END)|\Z)", re.DOTALL
     ),
-    # Join and trust tokens are base64 of a JSON object, so they begin with {" in base64.
-    re.compile(r"(?P<kept>)eyJ[A-Za-z0-9+/_-]{20,}={0,2}"),
+    # Join and trust tokens are base64 of a JSON object, so they begin with {" in base64; tools break it after 64
+    # or 76 characters. A bearer token (JWT) has two such objects and a signature.
+    re.compile(
+        rf"(?P<kept>)eyJ(?:{_BASE64}{{61}}(?:{_BREAK}{_BASE64}{{64}})*|{_BASE64}{{73}}(?:{_BREAK}{_BASE64}{{76}})*)"
+        rf"{_BREAK}{_BASE64}{{4,}}={{0,2}}(?![\w-])"
+    ),
+    re.compile(rf"(?P<kept>)eyJ{_BASE64}{{20,}}={{0,2}}(?:\.{_BASE64}{{10,}})*"),
+    re.compile(
+        r"(?P<kept>(?<![A-Za-z])(?:authorization\\?[\"']?\s*[:=]\s*\[?\\?[\"']?bearer\s+|"
+        r"bearer\s+(?=[\w.~+/=-]{16,})(?=[a-z._~+/=-]*\d)))(?!\[redacted\])[^\s\"'\\,\]]+",
+        re.IGNORECASE,
+    ),
     # Ceph's keys are base64 of a type (1 or 2, 16 bits), a time and 16 or 32 bytes. They do not begin in the
     # middle of other base64, but may follow a line break that is written as two characters.
     re.compile(
@@ -37,18 +57,21 @@ _PATTERNS = (
         rf"""(?P<kept>{_KEY}\\?["']?\s*[:=]\s*)(?!\[redacted\])[^\s"',;{{}}\[\]\\]{{4,}}""",
         re.IGNORECASE,
     ),
-    re.compile(r"(?P<kept>core\.trust_password\s+)(?!\[redacted\])[^\s\"',:=]+"),
+    re.compile(
+        r"(?P<kept>(?:core\.trust_password|\.(?:api\.(?:token|key)|eab\.hmac|auth\.password|client\.secret))\s+)"
+        r"(?!\[redacted\])[^\s\"',:=]+"
+    ),
 )
 
 
 # The characters of a private key, also where its line breaks are written as \\n.
 _BODY = f"{string.ascii_letters}{string.digits}+/=\\ \t\r\n"
-_SHORTEST = 16  # characters; fewer are of no use
 _END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
 
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret replaced by ``[redacted]``; applying it twice changes nothing."""
+    text = without_known(text, MARK)
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<kept>{MARK}", text)
     return _without_beginning(text)
@@ -60,6 +83,6 @@ def _without_beginning(text: str) -> str:
     for end in _END.finditer(text):
         before = text[at : end.start()]
         kept = before.rstrip(_BODY)
-        parts.append(before if len(before) - len(kept) < _SHORTEST else f"{kept}{MARK}")
+        parts.append(before if len(before) - len(kept) < SHORTEST else f"{kept}{MARK}")
         at = end.start()
     return "".join([*parts, text[at:]])

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.known_secrets import register
 from clusterproof.lab.substrates.machine import Result
 
 # Errors of a connection's own thread are raised by the call that waits for it.
@@ -51,7 +52,7 @@ def make_key() -> KeyPair:
     public = key.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
-    return KeyPair(private.decode(), public.decode())
+    return KeyPair(register(private.decode()), public.decode())
 
 
 class Connection:

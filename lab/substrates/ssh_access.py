@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.known_secrets import register
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import seed
@@ -172,6 +173,8 @@ def make_keys(run: runs.Run, folder: Path | None = None) -> Path:
     """Return a folder with ssh keys for the VMs of one cluster: ``folder`` where it exists, else a new one."""
     folder = folder or run.folder / f"keys-{os.getpid()}-{random.randrange(1 << 32):08x}"  # noqa: S311
     if folder.exists():
+        for name in ("client", "host"):
+            register((folder / name).read_text())
         return folder
     client, host = make_key(), make_key()
     folder.mkdir(parents=True, mode=0o700)

@@ -13,12 +13,14 @@ from clusterproof.lab.cluster.ceph import Ceph, running
 from clusterproof.lab.cluster.member import Member
 from clusterproof.lab.core import processes, runs
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.redaction import MARK, redact
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host.capabilities import CEPH
 from tests.fakes import FakeMachine, image, stand_in
 
 KEY = "AQBkXMZo" + "A" * 30 + "=="
+GENERATED = "Zx9" * 12  # unlike a key of Ceph, so that only its value says what it is
 STATUS = {
     "health": {"checks": {"POOL_NO_REDUNDANCY": {}}},
     "pgmap": {"pgs_by_state": [{"state_name": "active+clean", "count": 24}]},
@@ -29,6 +31,11 @@ DAEMON = """
 case "$*" in *--mkfs*) exit 0 ;; esac
 echo "$0 runs" >>"$LOG"
 mkfifo "hang.$$"; exec cat <>"hang.$$"
+"""
+# As the real one does, it prints a key, or adds one to the file that it is given.
+AUTHTOOL = f"""\
+case "$*" in *--print-key*) echo {KEY}; exit ;; esac
+for one; do case $one in */keyring) printf '\\tkey = %s\\n' "{GENERATED}" >>"$one" ;; esac; done
 """
 
 
@@ -42,7 +49,7 @@ def programs(tmp_path, monkeypatch):
     for name in ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-mds"):
         stand_in(folder, name, DAEMON)
     stand_in(folder, "monmaptool", "true")
-    stand_in(folder, "ceph-authtool", f'case "$*" in *--print-key*) echo {KEY} ;; esac')
+    stand_in(folder, "ceph-authtool", AUTHTOOL)
     (tmp_path / "status").write_text(json.dumps(STATUS))
     stand_in(
         folder, "ceph",
@@ -69,6 +76,11 @@ def host(run):
 @pytest.fixture
 def made(run, programs) -> Ceph:  # noqa: ARG001
     return Ceph(run, "10.176.0.1", Transcript())
+
+
+def test_its_keys_are_known_by_value(made):
+    made.start()
+    assert redact(f"said {GENERATED}") == f"said {MARK}"
 
 
 def status(tmp_path, **facts: object) -> None:

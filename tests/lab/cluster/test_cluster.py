@@ -20,6 +20,7 @@ from clusterproof.lab.cluster.member import CommandError
 from clusterproof.lab.core import waiting
 from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.redaction import MARK, redact
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host.endpoint import Endpoint
@@ -206,6 +207,7 @@ def test_a_token_is_made_from_the_operation(cluster):
         "secret": "ab12" * 16,
         "expires_at": "2026-01-02T03:04:05Z",
     }
+    assert redact("the secret was ab12ab12ab12ab12ab12") == f"the secret was {MARK}"
 
 
 def test_neither_token_nor_key_is_in_the_transcript(cluster):

@@ -54,6 +54,22 @@ def test_a_token_in_any_text(before, secret, beside, after):
     assert not shows(clean, secret)
 
 
+@given(tokens, st.sampled_from([64, 76]), st.sampled_from(["\n", "\r\n", "\\n", "\n    "]))
+def test_a_token_that_is_broken_into_lines(secret, width, line_break):
+    lines = [secret[at : at + width] for at in range(0, len(secret), width)]
+    clean = redact(f"token:\n{line_break.join(lines)}\ngate passed\n")
+    assert not any(shows(clean, line) for line in lines if len(line) > 3)
+    assert clean.endswith("gate passed\n")
+
+
+def test_of_a_bearer_token_the_signature_goes_too():
+    signature = "s5Xq" * 10
+    text = f"cookie={token()[:40]}.{token()}.{signature} kept".replace("=.", ".")
+    clean = redact(text)
+    assert not shows(clean, signature)
+    assert clean.endswith(" kept")
+
+
 @pytest.mark.parametrize("before", ["", "\\n", "token_", "x", "é", "%22", "\x1b[1m"])
 def test_a_token_that_touches_other_letters(before):
     assert not shows(redact(before + token()), token())
@@ -130,6 +146,16 @@ def test_a_field_in_yaml(name, secret, before):
         "incus config set core.trust_password SECRET",
         "https://10.1.2.3:8443/1.0/images/abc/export?secret=SECRET&project=default",
         "PASSWORD=SECRET",
+        "Authorization: Bearer SECRET",
+        "headers=map[Authorization:[Bearer SECRET] Accept:[*/*]]",
+        '{"authorization": "bearer SECRET"}',
+        "curl -H 'Bearer SECRET' https://10.1.2.3",
+        "openfga.api.token: SECRET",
+        '{"config": {"loki.auth.password": "SECRET", "maas.api.key": "SECRET"}}',
+        "incus config set acme.eab.hmac=SECRET",
+        "incus config set acme.eab.hmac SECRET",
+        "lxc config set openfga.api.token SECRET",
+        "INSERT INTO config VALUES(3,'acme.eab.hmac','SECRET');",
     ],
 )
 def test_a_secret_where_products_show_it(text):
@@ -216,6 +242,8 @@ def test_long_texts_take_no_longer_by_the_character(piece):
         "fingerprint: " + "ab12" * 16,
         '{"password_policy": {"least": 8}, "secretary": "Ada Lovelace"}',
         "the secret is that there is none; passwords are not used",
+        "the bearer of good news; Bearer authentication is not supported",
+        "api.tokens: 3 of them; see the API token page",
         "eyJust a word",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "key = AQ of the year",
