@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from pydantic import ValidationError
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import Shard
 from clusterproof.reports.results.kept_evidence import folder_of
-from clusterproof.reports.results.results import FILENAME, PLANNED, Cell, scan, write_planned
+from clusterproof.reports.results.results import EVIDENCE, FILENAME, PLANNED, Cell, scan, write_planned
+
+_KINDS = (stat.S_IFREG, stat.S_IFDIR)
 
 
 class JoinError(ValueError):
@@ -78,12 +81,17 @@ def _name(folder: Path) -> str:
 def _keep(folder: Path, cell: Cell, evidence: str, out: Path, taken: dict[str, Path]) -> str:
     """Bring the ``evidence`` of ``cell``, of the run in ``folder``, to ``out``; return where it is there."""
     mine = taken.setdefault(evidence, folder) == folder
-    kept = evidence if mine else f"{_name(folder)}/{evidence}"
+    kept = evidence if mine else f"{EVIDENCE}/{_name(folder)}{evidence.removeprefix(EVIDENCE)}"
     found = folder_of(folder, cell)
     # Repeats within a run share their evidence.
     if found and not (out / kept).exists():
-        shutil.copytree(found, out / kept, symlinks=True, copy_function=_link_file)
+        shutil.copytree(found, out / kept, ignore=_links_and_special_files, copy_function=_link_file)
     return kept
+
+
+def _links_and_special_files(folder: str, names: list[str]) -> list[str]:
+    """Name what is not brought along: another run's evidence could be written to where a link leads."""
+    return [name for name in names if stat.S_IFMT(os.lstat(Path(folder, name)).st_mode) not in _KINDS]
 
 
 def _link_file(source: str, target: str) -> None:

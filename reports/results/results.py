@@ -27,6 +27,7 @@ from clusterproof.reports.results.verdicts import Observation, Role, Verdict, ex
 
 FILENAME = "results.jsonl"
 PLANNED = "planned-cells.txt"
+EVIDENCE = "evidence"
 _SHOWN = 3  # scenarios that a message names
 
 
@@ -119,7 +120,7 @@ class Cell(BaseModel):
     ``run`` names the run, ``scenario`` is pytest's node id without the parameters, ``issue`` the
     ledger's id. The judged build is ``build``; ``peer`` is the other one of an upgrade or
     downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
-    whole duration, ``evidence`` a folder relative to the run's, ``started`` a time in UTC. ``suite``
+    whole duration, ``evidence`` a folder beneath ``evidence/`` of the run's, ``started`` a time in UTC. ``suite``
     is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
     the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
     where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that was
@@ -162,9 +163,10 @@ class Cell(BaseModel):
         # The path becomes a link on the page: it must not lead out of the run's folder.
         if value is not None:
             path = PurePosixPath(value)
-            leads_out = path.is_absolute() or ".." in path.parts or "\\" in value
-            if leads_out or not path.parts or "\0" in value:
-                raise ValueError(f'evidence "{value}" is not a path beneath the run\'s folder')
+            odd = ".." in path.parts or "\\" in value or "\0" in value
+            # What else is in the run's folder is not the cell's to name, and absolute paths begin with "/".
+            if odd or path.parts[:1] != (EVIDENCE,) or path == PurePosixPath(EVIDENCE):
+                raise ValueError(f'evidence "{value}" is not a path beneath {EVIDENCE}/ of the run\'s folder')
         return value
 
     @model_validator(mode="after")

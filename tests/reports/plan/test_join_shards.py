@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 
 import pytest
@@ -163,7 +164,7 @@ def test_evidence_of_one_cell_in_two_runs(tmp_path, cells):
         (folder / one.evidence / "log").write_text(run)
     join([tmp_path / "x", tmp_path / "y"], tmp_path / "joined")
     joined, _ = read(tmp_path / "joined" / "results.jsonl")
-    assert [cell.evidence for cell in joined] == [one.evidence, f"y/{one.evidence}"]
+    assert [cell.evidence for cell in joined] == [one.evidence, one.evidence.replace("evidence/", "evidence/y/")]
     assert [(tmp_path / "joined" / cell.evidence / "log").read_text() for cell in joined] == ["x", "y"]
 
 
@@ -199,3 +200,27 @@ def test_a_missing_shard_on_the_command_line(tmp_path, monkeypatch, cells):
     done = CliRunner().invoke(app, ["gate", "--run", "out/merged"])
     assert done.exit_code == 2
     assert "planned cells have no result" in done.output
+
+
+def test_no_evidence_is_written_to_where_a_link_in_other_evidence_leads(tmp_path, cells):
+    """One run's evidence has a link out of it; the other one calls a folder behind it its evidence."""
+    one = next(cell for cell in cells if cell.evidence)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("of the computer")
+    first = write_run(tmp_path / "x", [one])
+    (first / one.evidence).mkdir(parents=True)
+    (first / one.evidence / "log").write_text("x")
+    (first / one.evidence / "link").symlink_to(outside)
+    (first / one.evidence / "file").symlink_to(outside / "secret")
+    os.mkfifo(first / one.evidence / "pipe")
+    behind = one.model_copy(update={"evidence": f"{one.evidence}/link/deep", "run": "y"})
+    second = write_run(tmp_path / "y", [behind])
+    (second / behind.evidence).mkdir(parents=True)
+    (second / behind.evidence / "log").write_text("y")
+    join([first, second], tmp_path / "joined")
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    joined = tmp_path / "joined"
+    assert not [path for path in joined.rglob("*") if path.is_symlink() or path.is_fifo()]
+    assert (joined / one.evidence / "log").read_text() == "x"
+    assert not (joined / one.evidence / "file").exists()

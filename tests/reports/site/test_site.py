@@ -297,7 +297,7 @@ def test_hostile_text_stays_text(tmp_path, ledger, text):
     )
     cells = [
         cell(scenario=text, reason=text, build=called),
-        cell(issue=text, peer=called, evidence=text.strip("/.").replace("\x00", "").replace("../", "")),
+        cell(issue=text, peer=called, evidence="evidence/x" + text.replace("\x00", "").replace("..", "")),
         cell(run="later", scenario=text, reason=text, build=called, started=START + DAY),
     ]
     folder = write_run(tmp_path / "r", cells)
