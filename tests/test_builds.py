@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterproof.builds import Bound, Build, Expectation, Range, is_before, parse_version, upstream
+from clusterproof.builds import (
+    Bound,
+    Build,
+    Expectation,
+    Range,
+    is_before,
+    parse_version,
+    range_for,
+    upstream,
+)
 
 numbers = st.integers(min_value=0, max_value=40)
 upstreams = st.builds(
@@ -129,3 +138,19 @@ def test_a_build_keeps_its_schema_under_the_name_of_the_result_file():
     )
     assert build.schema_version == 60
     assert build.model_dump(by_alias=True)["schema"] == 60
+
+
+def test_a_range_of_a_scenario_goes_before_one_that_names_none():
+    fixed = Bound(version="7.0.2", proof="run")
+    of_track = Range(product="incus", track="7.0", fixed=fixed)
+    of_product = Range(product="incus", affected=False, proof="code")
+    of_test = Range(product="incus", track="7.0", scenario="test_other_member", proof="run")
+    ranges = [of_product, of_track, of_test]
+    build = Build(name="incus@7.0.2", product="incus", version="7.0.2-3", track="7.0", source="debian")
+    other = build.model_copy(update={"track": "6.0"})
+    node = "suites/config/test_x.py::test_other_member"
+    assert range_for(ranges, build, f"{node}[incus@7.0.2]") is of_test
+    assert range_for(ranges, build, node) is range_for(ranges, build, "test_other_member") is of_test
+    assert range_for(ranges, build, "suites/config/test_x.py::test_asked") is of_track
+    assert range_for(ranges, build) is of_track
+    assert range_for(ranges, other, node) is of_product

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from clusterproof.reports.decide.policy import Explanation, Policy
+from clusterproof.reports.decide.same_failure import same_failures
 from clusterproof.reports.history.repeats import repeats
 from clusterproof.reports.results.answers import cell_in_words, tally
 from clusterproof.reports.results.results import Cell
@@ -69,7 +70,7 @@ class GateResult(NamedTuple):
     ``outcome`` is what the exit code would be where the policy were enforced, ``says`` the summary
     in a few words. ``cells`` are the results that count, one for each cell; ``objections`` those that
     the policy objects to, the worst first; ``missing`` are results that are not there,
-    and ``notes`` are about the policy itself.
+    and ``notes`` are about the policy, and about scenarios that failed alike everywhere.
     """
 
     exit_code: int
@@ -125,6 +126,7 @@ def gate(
         for one in policy.explained
         if one not in used
     ]
+    notes += same_failures(standing)
     code, says = _summed_up(policy, standing, found, missing if policy.complete else [])
     counts = tally((cell.verdict, cell.role) for cell in standing)
     word = "passed" if code == PASSED else "not passed"

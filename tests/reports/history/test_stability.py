@@ -133,3 +133,27 @@ def test_a_result_that_is_missing_may_have_been_another_verdict(runs):
     assert found.exit_code == 1
     assert "problem: " in found.output
     assert "stable: 1 of 1 cells" in found.output
+
+
+def test_only_runs_of_the_scenario_s_current_text_count():
+    earlier = history("sss", text="a")
+    found = stability([*earlier, *history("___ccc".replace("_", "n"), text="b")[3:]], 3)
+    assert found.stable
+    assert "3 conforms, 3 of an earlier text of the scenario" in next(found.lines(every=True))
+    assert not stability([*earlier, *history("nnncc", text="b")[3:]], 3).stable
+
+
+def test_a_cell_that_has_no_run_of_the_current_text_yet_ran_too_seldom():
+    elsewhere = history("nnnccc", text="b", build=INCUS_604)[3:]
+    found = stability([*history("ccc", text="a"), *elsewhere], 3)
+    assert not found.stable
+    assert sorted(one.word(3) for one in found.cells) == ["stable", "too few runs"]
+
+
+def test_the_command_can_be_asked_about_some_issues(runs):
+    write_run(runs / "r9", history("c", issue="lxd-1"))
+    assert invoke(runs, "--times", "3").exit_code == 1
+    assert invoke(runs, "--times", "3", "--issue", "lxd-15313").exit_code == 0
+    unknown = invoke(runs, "--issue", "lxd-2")
+    assert unknown.exit_code == 4
+    assert '"lxd-2"; there are some of lxd-1, lxd-15313' in unknown.output

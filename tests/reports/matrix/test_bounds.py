@@ -95,3 +95,20 @@ def test_a_range_of_all_tracks_has_the_builds_whose_track_has_no_range(tmp_path)
         )
     assert [one.build for one in whole.builds] == [newer]
     assert [one.build for one in track.builds] == [older]
+
+
+def test_a_range_of_a_scenario_is_shown_by_that_scenario_alone(tmp_path):
+    one, other = "suites/a/test_x.py::test_asked", "suites/a/test_x.py::test_other"
+    older, newer = BUILDS["incus@6.0.1"], BUILDS["incus@6.0.2"]
+    affected = AFFECTED | {"observation": SYMPTOM}
+    cells = [cell(**affected | {"build": build, "scenario": other}) for build in (older, newer)]
+    cells += [
+        cell(**affected | {"build": older, "scenario": one}),
+        cell(**AFFECTED | {"build": newer, "scenario": one, "observation": CONFORMS}),
+    ]
+    record(tmp_path / "h", cells)
+    whole = Range(product="incus", track="6.0", scenario="test_other", proof="run")
+    with History(tmp_path / "h") as history:
+        asked, unfixed = range_evidence([bounded(fixed="6.0.2"), whole], history.sightings("x"), BUILDS)
+    assert versions(asked.fixed) == ("6.0.1", "6.0.2")
+    assert [bool(build.conforms) for build in unfixed.builds] == [False, False]
