@@ -210,6 +210,8 @@ def test_the_script_keeps_what_it_can_get(tmp_path):
     """Run here, where there is no product: every command that fails says so in its own file."""
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "incusd.log").write_text("t=1 lvl=info msg=started\n")
+    long = f'{{"secret": "hunter2 {"x" * 20_000_000}"}}\nnext\n'
+    (tmp_path / "log" / "long.log").write_text(long)
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("journalctl", "systemctl", "dpkg-query", "sqlite3", "incus"):
@@ -233,6 +235,7 @@ def test_the_script_keeps_what_it_can_get(tmp_path):
     assert done.returncode == 0
     found = files(tmp_path / "out")
     assert found["daemon-incusd.log"] == "t=1 lvl=info msg=started\n"
+    assert found["daemon-long.log"] == "next\n", "half a secret is not recognized as one"
     assert "cannot" in found["journal.log"]
     assert "[ended with 3: journalctl" in found["journal.log"]
     assert "curl" in found["server.json"]
