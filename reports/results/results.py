@@ -120,8 +120,8 @@ class Cell(BaseModel):
     ``run`` names the run, ``scenario`` is pytest's node id without the parameters, ``issue`` the
     ledger's id. The judged build is ``build``; ``peer`` is the other one of an upgrade or
     downgrade. ``expectation`` is the scenario's, after its role was considered. ``seconds`` is the
-    whole duration, ``evidence`` a folder beneath ``evidence/`` of the run's, ``started`` a time in UTC. ``suite``
-    is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
+    whole duration, ``evidence`` a folder beneath ``evidence/`` of the run's, ``started`` a time in UTC.
+    ``suite`` is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
     the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
     where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that was
     injected into the cluster, so that nothing is learnt of the build.
