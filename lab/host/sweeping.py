@@ -21,7 +21,13 @@ def release(host: Host) -> int:
 
     A private server that no other run uses is stopped. Raises LabError.
     """
-    removed = processes.end_all(host.run.folder) + delete_run(host, host.run.id)
+    removed = processes.end_all(host.run.folder)
+    try:
+        removed += delete_run(host, host.run.id)
+    except LabError:
+        if not _restart(host):
+            raise
+        removed += delete_run(host, host.run.id)
     if host.endpoint.private:
         PrivateServer().stop(lambda: is_idle(host))
     host.run.forget()
@@ -59,16 +65,26 @@ def sweep(host: Host) -> list[str]:
     Raises LabError, after trying all, where something could not be deleted.
     """
     swept, failed = _sweep(host)
-    if failed and host.endpoint.private and not others_alive(host):
-        # A pool that became read-only when its disk was full can be written again after a restart.
-        server = PrivateServer()
-        server.stop()
-        server.ensure()
+    if failed and _restart(host):
         again, failed = _sweep(host)
         swept += again
     if failed:
         raise LabError("not everything could be swept: " + "; ".join(failed))
     return swept
+
+
+def _restart(host: Host) -> bool:
+    """Start a private server anew, unless another run uses it; say whether that was done. Raises LabError.
+
+    A pool that became read-only when its disk was full can be written again then, and members whose monitor was
+    killed can be deleted.
+    """
+    if not host.endpoint.private or others_alive(host):
+        return False
+    server = PrivateServer()
+    server.stop()
+    server.ensure()
+    return True
 
 
 def is_idle(host: Host) -> bool:

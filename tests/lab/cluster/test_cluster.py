@@ -25,6 +25,7 @@ from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host.endpoint import Endpoint
 from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.names import prefix
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
 from tests.fakes import INCUS_604, Answer, FakeMachine, FakeServer, Refusal, image, out, stay_alone
@@ -147,7 +148,8 @@ def test_members_made_later_have_the_next_names(cluster):
 def test_names_carry_the_run_and_differ_between_clusters(cluster, host):
     other = Cluster(host, Transcript())
     names = [one.make_members([image()])[0].machine.name for one in (cluster, other)]
-    assert all(name.startswith("cp-ab12-") for name in names)
+    assert all(name.startswith(f"{prefix(host.run)}-") for name in names)
+    assert "-ab12-" in prefix(host.run)
     assert len(set(names)) == 2
 
 

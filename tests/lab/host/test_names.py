@@ -40,7 +40,7 @@ def test_what_another_lab_made_is_none_of_ours(monkeypatch, tmp_path):
     assert run_of(interface(name)) is None
 
 
-@pytest.mark.parametrize("name", ["cp", "cpu0", "veth4ecfefd0", "person", "cp-c271-2f12-7-m1", "cp-zz-c271-1-m1"])
+@pytest.mark.parametrize("name", ["cp", "cpu0", "veth4ecfefd0", "person", "cp-c271-2f12-7-m1", "cp-zz-c2-1-m1"])
 def test_other_names(name):
     assert process_of(name) is None
     assert run_of(name) is None

@@ -147,3 +147,27 @@ def test_nothing_is_asked_of_other_projects(prepared, server):
 def test_an_instance_without_config(prepared, server):
     server.say["GET instances"] = Answer([{"name": "odd", "config": {}}])
     assert runs_on(prepared) == set()
+
+
+def test_members_that_cannot_be_deleted_go_with_a_restart_of_a_private_server(prepared, server, monkeypatch):
+    calls = []
+
+    class Private:
+        def ensure(self) -> None:
+            calls.append("ensure")
+            server.say.clear()
+
+        def stop(self, idle=lambda: True) -> bool:
+            calls.append("stop")
+            return idle()
+
+    monkeypatch.setattr(sweeping, "PrivateServer", Private)
+    server.add_instance("m1", run=prepared.run.id, owner=owner())
+    server.say["DELETE instances/m1"] = Refusal(500, "device busy")
+    with pytest.raises(LabError, match="device busy"):
+        release(prepared)
+    assert calls == []
+    prepared.endpoint = Endpoint(prepared.endpoint.url, private=True)
+    assert release(prepared) == 1
+    assert calls == ["stop", "ensure", "stop"]
+    assert left_on(server) == set()
