@@ -716,6 +716,7 @@ track = "7.0"
 affected = false
 proof = "code"
 """
+LXD_RANGES = RANGES.replace('"incus"', '"lxd"').replace("6.0", "5.0").replace("7.0", "5.21")
 CONFTEST = (Path(__file__).parent.parent / "conftest.py").read_text("utf-8")
 SETTINGS = """\
 [tool.pytest]
@@ -775,7 +776,7 @@ class FakeCheckout:
             values[key] = json.dumps(facts.get(key, default))
         text = LEDGER.format(**values)
         if values["kind"] == "bug":
-            ranges = RANGES if "incus" in values["products"] else RANGES.replace('"incus"', '"lxd"')
+            ranges = RANGES if "incus" in values["products"] else LXD_RANGES
             text += PATTERN + ranges
         path.write_text(text)
         return path
