@@ -76,8 +76,9 @@ def computer(tmp_path, monkeypatch) -> Computer:
 
 
 @pytest.fixture
-def private(computer) -> Computer:
-    """A private server has run here."""
+def private(computer, monkeypatch) -> Computer:
+    """A private server has run here, and no other lab's does."""
+    monkeypatch.setattr(bridge, "served_from", lambda _: None)
     (runs.folder() / "host").mkdir(parents=True)
     return computer
 
