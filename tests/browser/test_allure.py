@@ -55,6 +55,12 @@ def test_a_test_names_its_build_and_leads_to_the_site_s_page(page, made):
     assert opened.value.title() == "the page of the result"
 
 
+def test_the_program_waits_for_the_data_that_stand_behind_it(made):
+    report, _ = made
+    text = report.page.read_text("utf-8")
+    assert text.index("allureReportData = {}") < text.index('src="data:text/javascript') < text.rindex("<script")
+
+
 def test_links_are_relative_for_the_keyboard_too(page):
     link = page.get_by_role("link", name="all of lxd-15313")
     link.focus()
