@@ -124,7 +124,14 @@ class Ceph:
     def destroy(self) -> None:
         """Stop and remove it."""
         self._end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+        def is_removed() -> bool:
+            # What a daemon had started may outlive it for a moment, and write here.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return not self.folder.exists()
+
+        with contextlib.suppress(NotObservedError):
+            eventually(is_removed, within=5)
 
     def admit(self, member: Member) -> None:
         """Give ``member`` the configuration and the administrator's key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusterproof.reports.exports.allure_report import TOOLS, AllureMissingError, make_report
+from clusterproof.reports.exports.allure_results import address
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.urls import cell_page
 from tests.browser.samples import NOW
@@ -32,20 +33,20 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, made):
-    """The report, with all that it asks of other hosts and gets."""
-    report, _ = made
+    """A result in the report, where the site leads to; with all answers that it gets."""
+    report, cell = made
     context = browser.new_context(locale="en-GB")
     page = context.new_page()
     page.answered = []
     page.on("response", lambda response: page.answered.append(response.url))
-    page.goto(report.page.as_uri())
+    page.goto(f"{report.page.as_uri()}#{address(cell.key).partition('#')[2]}")
+    page.get_by_text("lxd-15313: one extension less [LXD 5.0.2-5+deb12u6]").first.wait_for()
     yield page
     context.close()
 
 
-def test_tests_name_their_builds_and_lead_to_the_site_s_pages(page, made):
+def test_a_test_names_its_build_and_leads_to_the_site_s_page(page, made):
     _, cell = made
-    page.get_by_text("lxd-15313: one extension less [LXD 5.0.2-5+deb12u6]").first.click()
     link = page.get_by_role("link", name="this result in the matrix")
     link.hover()
     assert link.get_attribute("href") == f"../{cell_page(cell.key)}"
@@ -54,15 +55,19 @@ def test_tests_name_their_builds_and_lead_to_the_site_s_pages(page, made):
     assert opened.value.title() == "the page of the result"
 
 
+def test_the_program_waits_for_the_data_that_stand_behind_it(made):
+    report, _ = made
+    text = report.page.read_text("utf-8")
+    assert text.index("allureReportData = {}") < text.index('src="data:text/javascript') < text.rindex("<script")
+
+
 def test_links_are_relative_for_the_keyboard_too(page):
-    page.get_by_text("lxd-15313: one extension less [LXD 5.0.2-5+deb12u6]").first.click()
     link = page.get_by_role("link", name="all of lxd-15313")
     link.focus()
     assert link.get_attribute("href") == "../issues/lxd-15313.html"
 
 
 def test_the_report_gets_nothing_from_other_hosts(page):
-    page.get_by_text("lxd-15313: one extension less").first.wait_for()
     assert [url for url in page.answered if url.startswith("http")] == []
     refused = page.evaluate(
         """() => new Promise((done) => {

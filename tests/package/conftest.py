@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +58,7 @@ def distributions(tmp_path_factory) -> Distributions:
     sdist = build(source, "--sdist")
     wheel = build(source, "--wheel")
     unpacked = tmp_path_factory.mktemp("sdist")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(unpacked, filter="data")
+    subprocess.run(["tar", "--extract", "--file", sdist, "--directory", unpacked], check=True)
     (extracted,) = unpacked.iterdir()
     return Distributions(sdist, wheel, build(extracted, "--wheel"))
 
@@ -100,7 +97,8 @@ def build(source: Path, kind: str) -> Path:
 @pytest.fixture(scope="session")
 def installed(distributions, tmp_path_factory) -> Installed:
     environment = tmp_path_factory.mktemp("environment")
-    venv.create(environment, with_pip=True)
+    # Debian's Python has no ensurepip of its own, and virtualenv brings pip.
+    subprocess.run([sys.executable, "-m", "virtualenv", "--quiet", environment], check=True)
     done = subprocess.run(
         [environment / "bin/python", "-m", "pip", "install", "--quiet", distributions.wheel],
         capture_output=True,

@@ -20,9 +20,13 @@ const relative = (address) => {
   }
 };
 
+// In Allure's single file the data stand behind the program. Where that runs before the browser has read them, it
+// waits for them only if there is an object that they will be put into; else it looks for them in other files.
+const WAIT = "window.allureReportData = {};";
+
 const HEAD = `<head>
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<script>(${relative})(${JSON.stringify(site)});</script>`;
+<script>${WAIT} (${relative})(${JSON.stringify(site)});</script>`;
 
 function inSite(page) {
   const text = page.toString("utf8");
