@@ -140,3 +140,12 @@ def test_no_step_has_a_part_of_it_wherever_a_long_text_is_cut(tmp_path, lead):
     transcript.note("run", "m1", "cat", stdout="x " * LIMIT + SECRET + " y" * ((LIMIT // 2 - lead) // 2))
     transcript.flush()
     assert not shows((tmp_path / "transcript.jsonl").read_text())
+
+
+def test_another_token_that_begins_like_a_known_one_is_redacted_whole():
+    def token(secret: str) -> str:
+        return base64.b64encode(json.dumps({"server_name": "m2", "secret": secret}).encode()).decode()
+
+    register(token("abcdefghijkl" * 8))
+    other = token("mnopqrstuvwx" * 8)
+    assert redact(f"join {other} now") == "join [redacted] now"

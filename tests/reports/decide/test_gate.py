@@ -18,6 +18,7 @@ WAYS = {
     Verdict.DISCOVERED: (Expectation.UNKNOWN, Observation.SYMPTOM),
     Verdict.FAILED: (Expectation.AFFECTED, Observation.OTHER_FAILURE),
     Verdict.SILENTLY_FIXED: (Expectation.AFFECTED, Observation.CONFORMS),
+    Verdict.INVALID: (Expectation.FIXED, Observation.SCENARIO_ERROR),
     Verdict.BLOCKED: (Expectation.FIXED, Observation.LAB_ERROR),
     Verdict.REPRODUCED: (Expectation.AFFECTED, Observation.SYMPTOM),
     Verdict.UNTESTABLE: (Expectation.FIXED, Observation.NOT_RUN),
@@ -44,7 +45,7 @@ def code(verdicts, policy):
     blocking = {"blocked", "untestable"} if policy == "strict" else {"blocked"}
     if policy == "none":
         return 0
-    if any(one in ("regressed", "discovered", "failed", "silently-fixed") for one in verdicts):
+    if any(one in ("regressed", "discovered", "failed", "silently-fixed", "invalid") for one in verdicts):
         return 1
     return 2 if not verdicts or blocking & set(verdicts) else 0
 

@@ -105,7 +105,8 @@ def test_verdicts_are_labels_and_the_status_is_what_was_seen(tmp_path, verdict):
     assert result["status"] == STATUSES[verdict]
     assert (result["status"] == "passed") is (one.observation is Observation.CONFORMS)
     assert (result["status"] == "skipped") is (one.observation is Observation.NOT_RUN)
-    assert (result["status"] == "broken") is (one.observation is Observation.LAB_ERROR)
+    not_the_product = (Observation.LAB_ERROR, Observation.SCENARIO_ERROR)
+    assert (result["status"] == "broken") is (one.observation in not_the_product)
     assert result["statusDetails"]["known"] is (verdict is Verdict.REPRODUCED)
     words = in_words(answer(verdict), verdict)
     assert result["statusDetails"]["message"].startswith(f"{verdict.sign} {words}: {verdict.meaning}")
@@ -113,7 +114,7 @@ def test_verdicts_are_labels_and_the_status_is_what_was_seen(tmp_path, verdict):
 
 def test_verdicts_that_want_to_be_read_are_categories():
     assert [one["verdict"] for one in categories()] == [
-        "regressed", "discovered", "failed", "silently-fixed", "blocked", "reproduced",
+        "regressed", "discovered", "failed", "silently-fixed", "invalid", "blocked", "reproduced",
     ]  # fmt: skip
 
 
