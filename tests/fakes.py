@@ -276,6 +276,8 @@ class FakeServer:
         name = call.body["name"]
         if name in found:
             return Operation("Creating instance", err=f'Instance "{name}" exists', code=FAILURE)
+        if reason := self._impossible(call.body, _project_of(call)):
+            return Operation("Creating instance", err=reason, code=FAILURE)
         # A scheduler that is easy to foretell: the machine with the fewest instances.
         used = [instance.get("location") for instance in found.values()]
         free = min(self.members, key=used.count) if self.members else "none"
@@ -304,7 +306,7 @@ class FakeServer:
         if name not in found:
             raise Refusal(404, "Instance not found")
         action = call.body["action"]
-        wanted = "Running" if action == "start" else "Stopped"
+        wanted = {"start": "Running", "unfreeze": "Running", "freeze": "Frozen"}.get(action, "Stopped")
         if found[name]["status"] == wanted:
             return Operation(action, err=f"The instance is already {wanted.lower()}", code=FAILURE)
         found[name]["status"] = wanted
@@ -378,10 +380,39 @@ class FakeServer:
         found[name] = {**call.body, "status": "Created", "location": call.query.get("target", "none")}
         return Answer(status=201)
 
+    def _impossible(self, body: dict, project: str) -> str:
+        """Return why the server makes no instance of ``body``, as it says it; empty where it does."""
+        fingerprint = body.get("source", {}).get("fingerprint")
+        if fingerprint is not None and fingerprint not in self.images[project]:
+            return f'Image "{fingerprint}" not found'
+        for device in body.get("devices", {}).values():
+            if device.get("type") == "disk" and device.get("pool", "") not in {"", *self.pools}:
+                return f'Storage pool "{device["pool"]}" not found'
+            if device.get("type") == "nic" and device.get("network", "") not in {"", *self.networks}:
+                return f'Network "{device["network"]}" not found'
+        return ""
+
+    def _in_use(self, name: str, found: dict[str, dict]) -> str:
+        """Return why the server does not delete ``name`` of ``found``; empty where it does."""
+        if found is self.projects:
+            return "Only empty projects can be removed" if self._holds(name) else ""
+        instances = [one for of_project in self.instances.values() for one in of_project.values()]
+        devices = [device for one in instances for device in one.get("devices", {}).values()]
+        if found is self.pools and any(name == device.get("pool") for device in devices):
+            return "The storage pool is currently in use"
+        if found is self.networks and any(name == device.get("network") for device in devices):
+            return "The network is currently in use"
+        return ""
+
+    def _holds(self, project: str) -> bool:
+        return any(kind[project] for kind in (self.instances, self.volumes, self.images))
+
     def _one(self, call: Call, found: dict[str, dict], name: str, missing: str) -> Answer:
         if name not in found:
             raise Refusal(404, missing)
         if call.method == "DELETE":
+            if reason := self._in_use(name, found):
+                raise Refusal(400, reason)
             del found[name]
             return Answer()
         return Answer(found[name])

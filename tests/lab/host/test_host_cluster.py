@@ -15,6 +15,7 @@ from tests.fakes import INCUS_702, Answer, FakeServer, Refusal, image, lab_host
 def server():
     with FakeServer(version="7.0.2") as running:
         running.make_cluster("h1", "h2")
+        running.images["clusterproof"][image().fingerprint] = {"fingerprint": image().fingerprint}
         yield running
 
 

@@ -23,6 +23,7 @@ SPENT = threading.Event()  # is never set: waiting for it takes a command's whol
 @pytest.fixture
 def server():
     with FakeServer() as running:
+        running.images["clusterproof"][image().fingerprint] = {"fingerprint": image().fingerprint}
         yield running
 
 
