@@ -1,7 +1,7 @@
 """Sideloading: a build of the user's, in place of one of the catalogue's.
 
-``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages. Their image is
-made at once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a
+``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages, and
+``incus@7.0.2=path/to/tree`` a folder that is laid over the base's root file system. Their image is made at once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a
 snap, which cloud-init installs on the lab host like those of the store; until then its version is the file's.
 """
 
@@ -18,15 +18,27 @@ import yaml
 
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.catalogue import Catalogue
-from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, SideloadedPackages, SnapFile
+from clusterproof.lab.builds.sources import (
+    Sideload,
+    SideloadedDaemon,
+    SideloadedPackages,
+    SideloadedTree,
+    SnapFile,
+    tree_files,
+)
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.images import making, rootfs
 from clusterproof.lab.images.logged_commands import Progress
 
 FORM = (
-    "write it like incus@7.0.2=path/to/incusd, incus@7.0.2=path/to/folder-of-debs or lxd=path/to/file.snap"
+    "write it like incus@7.0.2=path/to/incusd, incus@7.0.2=path/to/folder-of-debs, "
+    "incus@7.0.2=path/to/folder-laid-over-it or lxd=path/to/file.snap"
 )
-_SOURCES: dict[str, type[Sideload]] = {"daemon": SideloadedDaemon, "packages": SideloadedPackages}
+_SOURCES: dict[str, type[Sideload]] = {
+    "daemon": SideloadedDaemon,
+    "packages": SideloadedPackages,
+    "tree": SideloadedTree,
+}
 _ELF = b"\x7fELF"
 _SQUASHFS = b"hsqs"
 
@@ -84,16 +96,19 @@ def read(text: str, known: Catalogue) -> CatalogueBuild:
     source = _SOURCES[form](base, path, digest)
     if form == "packages":
         _check_packages(base, source)
+    if form == "tree" and not (path / base.facts.daemon.lstrip("/")).is_file():
+        raise UsageError(
+            f"--sideload: the folder {path} has neither *.deb nor {base.facts.daemon.lstrip('/')}, "
+            f"the daemon of {base.product}; {FORM}"
+        )
     build = CatalogueBuild(base.facts, base.version, base.track, source)
     return build.found(build.identity(base.version))
 
 
-def _form(path: Path) -> Literal["daemon", "packages", "snap"]:
+def _form(path: Path) -> Literal["daemon", "packages", "tree", "snap"]:
     """Say what is at ``path``, by what is in it. Raises UsageError, OSError."""
     if path.is_dir():
-        if not list(path.glob("*.deb")):
-            raise UsageError(f"--sideload: no *.deb in the folder {path}; {FORM}")
-        return "packages"
+        return "packages" if list(path.glob("*.deb")) else "tree"
     with path.open("rb") as file:
         begin = file.read(len(_ELF))
     if begin == _ELF:
@@ -139,12 +154,19 @@ def _described(path: Path) -> dict[str, object]:
 
 
 def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or that of the sorted SHA-256 sums of a folder's packages."""
-    if path.is_dir():
-        digests = sorted(_digest(file) for file in path.glob("*.deb"))
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file, or that of sorted lines about what is in a folder.
+
+    They are the SHA-256 sums of its packages; where it has none, ``sha256sum``'s lines about its files, with the
+    target in place of the sum of a link. Raises OSError.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    lines = [_digest(file) for file in path.glob("*.deb")] or [
+        f"{file.readlink() if file.is_symlink() else _digest(file)}  ./{file.relative_to(path)}"
+        for file in tree_files(path)
+    ]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _check_packages(base: CatalogueBuild, source: Sideload) -> None:

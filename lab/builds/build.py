@@ -6,7 +6,7 @@ Where builds differ, their sources do: the ones that there are stand in ``source
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
@@ -27,8 +27,11 @@ class Filler(Protocol):
     def install(self, build: CatalogueBuild, files: Sequence[Path] = ()) -> str:
         """Install ``build`` from the suites of its source; package ``files`` replace those of the suites."""
 
-    def replace_daemon(self, base: CatalogueBuild, daemon: Path) -> str:
-        """Take what ``base`` has, with the program ``daemon`` as its daemon, which reports the version."""
+    def lay_over(self, base: CatalogueBuild, files: Mapping[str, Path]) -> str:
+        """Take what ``base`` has, with ``files`` laid over it; its daemon reports the version.
+
+        Their keys are paths in a member, relative to its root.
+        """
 
     def first_boot(self) -> str:
         """Take what cloud-init has installed at the first boot of another image."""

@@ -291,7 +291,23 @@ class SideloadedDaemon(Sideload):
 
     def fill(self, build: CatalogueBuild, filler: Filler) -> str:
         """Put the daemon into the base; the version is the one it reports."""
-        return build.identity(filler.replace_daemon(self.base, self.path))
+        return build.identity(filler.lay_over(self.base, {self.base.facts.daemon.lstrip("/"): self.path}))
+
+
+class SideloadedTree(Sideload):
+    """A folder laid over the base: daemon, client, libraries, each where it stands in a member."""
+
+    form: ClassVar[str] = "tree"
+
+    @property
+    def files(self) -> list[Path]:
+        """The files and links of the folder, by path."""
+        return tree_files(self.path)
+
+    def fill(self, build: CatalogueBuild, filler: Filler) -> str:
+        """Put the files into the base; the version is the one that its daemon reports."""
+        placed = {str(file.relative_to(self.path)): file for file in self.files}
+        return build.identity(filler.lay_over(self.base, placed))
 
 
 class SideloadedPackages(Sideload):
@@ -334,6 +350,11 @@ class Existing(Source):
     def fill(self, build: CatalogueBuild, filler: Filler) -> str:  # noqa: ARG002
         """Raise LabError: there is nothing to install."""
         raise LabError(f"{build.name} is what cluster {self.cluster} runs; no image is made of it")
+
+
+def tree_files(folder: Path) -> list[Path]:
+    """Return the files and links beneath ``folder``, by path. Raises OSError."""
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
 
 
 def sideload_suffix(digest: str) -> str:

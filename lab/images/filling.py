@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from clusterproof.builds import parse_version
@@ -26,6 +26,15 @@ WITHOUT_SECURITY = frozenset({"sid", "unstable", "testing", "experimental"})
 
 # mmdebstrap's own hooks, which make package files of this computer visible to the installation.
 FILES_INSIDE = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
+
+# Asks the daemon $2 in the root file system $1 for its version, into the file $3. Without /proc it ends at once and
+# prints nothing; the mount is gone with its namespace. The loader names only the first library that is missing, and
+# the log of commands wants one line.
+_ASK = (
+    'mount -t proc proc "$1/proc" && chroot "$1" ldconfig || exit; chroot "$1" "$2" --version >"$3" && exit; '
+    "status=$?; missing=$(chroot \"$1\" ldd \"$2\" 2>&1 | sed -n 's/^[[:space:]]*\\(.*not found\\).*/\\1/p' | "
+    'paste -s -d ";" -); [ -z "$missing" ] || echo "error: $2 lacks $missing" >&2; exit $status'
+)
 
 
 class RootFiller:
@@ -70,17 +79,31 @@ class RootFiller:
         remove_tree(folder)
         return self._inventory()
 
-    def replace_daemon(self, base: CatalogueBuild, daemon: Path) -> str:
-        """Unpack the image of ``base`` and replace its daemon; the version is the one the new one reports."""
+    def lay_over(self, base: CatalogueBuild, files: Mapping[str, Path]) -> str:
+        """Unpack the image of ``base`` and lay ``files`` over it; the version is the one that the daemon reports."""
         image = self._make_base(base)
         self._progress("unpacking")
         self._commands.run(self._kind.unpack(image.rootfs, image.folder, self._root))
-        inside = self._root / self._build.facts.daemon.lstrip("/")
-        inside.unlink(missing_ok=True)
-        shutil.copyfile(daemon, inside)
-        inside.chmod(0o755)
+        for place, file in files.items():
+            self._put(file, place)
+        daemon = self._root / self._build.facts.daemon.lstrip("/")
+        if not daemon.is_symlink():  # whose target might be this computer's
+            daemon.chmod(0o755)  # which an artifact of a workflow does not keep
         self._inventory()
         return self._reported()
+
+    def _put(self, file: Path, place: str) -> None:
+        """Put ``file`` to ``place`` in the root file system, links as links. Raises LabError, OSError."""
+        inside = self._root / place
+        root = self._root.resolve()
+        # A link of the base, such as that of /lib to usr/lib, is followed, but never out of the root file system.
+        if not inside.parent.resolve().is_relative_to(root):
+            raise LabError(f"{self._build.name}: {place} is behind a link that leads out of the image")
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        if inside.is_dir() and not inside.is_symlink():
+            raise LabError(f"{self._build.name}: {place} is a file, and a folder in {self._build.source.label}")
+        inside.unlink(missing_ok=True)
+        shutil.copy(file, inside, follow_symlinks=False)
 
     def first_boot(self) -> str:
         """Take what a first boot has installed, and customise it as mmdebstrap's hook does the others."""
@@ -120,9 +143,7 @@ class RootFiller:
         """Return the version that the daemon in the root file system reports."""
         daemon = self._build.facts.daemon
         answer = self._root.with_name("version")
-        # Without /proc it ends at once and prints nothing. The mount is gone with its namespace.
-        ask = 'mount -t proc proc "$1/proc" && exec chroot "$1" "$2" --version >"$3"'
-        self._commands.run(["sh", "-c", ask, "sh", str(self._root), daemon, str(answer)])
+        self._commands.run(["sh", "-c", _ASK, "sh", str(self._root), daemon, str(answer)])
         said = " ".join(answer.read_text("utf-8", errors="replace").split())
         answer.unlink()
         version = said.partition(" ")[0]

@@ -140,6 +140,90 @@ class TestDaemon:
 
 
 @pytest.mark.usefixtures("tools")
+class TestTree:
+    @pytest.fixture
+    def tree(self, tmp_path) -> Path:
+        """A folder with a daemon, a client and a library, which has a link."""
+        files = {
+            "usr/libexec/incus/incusd": ELF,
+            "usr/bin/incus": b"the client",
+            "usr/lib/libcowsql.so.0.0.1": b"a library",
+        }
+        for name, content in files.items():
+            path = tmp_path / "tree" / name
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+        (tmp_path / "tree/usr/lib/libcowsql.so.0").symlink_to("libcowsql.so.0.0.1")
+        return tmp_path / "tree"
+
+    @pytest.fixture
+    def packed(self, tools, tmp_path) -> Path:
+        """A copy of the root file system that was packed last."""
+        stand_in(tools, "mksquashfs", f'rm -rf {tmp_path}/packed && cp -a "$1" {tmp_path}/packed && echo packed >"$2"')
+        return tmp_path / "packed"
+
+    def test_is_laid_over_its_base_with_all_that_is_in_it(self, tmp_path, tree, packed):
+        found = add(f"incus@6.0.4={tree}", tmp_path / "out")
+        assert (packed / "usr/libexec/incus/incusd").read_bytes() == ELF
+        assert (packed / "usr/libexec/incus/incusd").stat().st_mode & 0o777 == 0o755
+        assert (packed / "usr/bin/incus").read_bytes() == b"the client"
+        assert (packed / "usr/lib/libcowsql.so.0").readlink() == Path("libcowsql.so.0.0.1")
+        assert found.installed(found.version).source == "sideloaded tree in incus@6.0.4"
+        assert (found.version.partition("+")[0], found.track) == ("7.0.2", "7.0")
+
+    def test_its_digest_is_that_of_the_sums_of_its_files(self, tmp_path, tree):
+        found = add(f"incus@6.0.4={tree}", tmp_path / "out")
+        said = subprocess.run(
+            "(find . -type f -exec sha256sum {} +; echo 'libcowsql.so.0.0.1  ./usr/lib/libcowsql.so.0') | sort",
+            shell=True, cwd=tree, capture_output=True, text=True, check=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        ).stdout  # fmt: skip
+        assert found.source.digest == hashlib.sha256(said.rstrip("\n").encode()).hexdigest()
+
+    @pytest.mark.parametrize("name", ["usr/bin/incus", "usr/libexec/incus/incusd"])
+    def test_a_change_of_any_file_is_another_build(self, tmp_path, tree, name):
+        first = sideload.read(f"incus@6.0.4={tree}", KNOWN)
+        (tree / name).write_bytes(ELF + b" of today")
+        assert sideload.read(f"incus@6.0.4={tree}", KNOWN).version != first.version
+
+    def test_never_leaves_the_image(self, tools, tmp_path, tree):
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        stand_in(tools, "unsquashfs", f'mkdir -p "$4/usr/libexec/incus" "$4/proc"; ln -s {outside} "$4/usr/bin"')
+        with pytest.raises(LabError, match="usr/bin/incus is behind a link that leads out of the image"):
+            add(f"incus@6.0.4={tree}", tmp_path / "out")
+        assert not list(outside.iterdir())
+
+    def test_does_not_follow_a_link_that_stands_for_the_daemon(self, tools, tmp_path, tree):
+        outside = tmp_path / "outside"
+        outside.write_bytes(ELF)
+        outside.chmod(0o600)
+        (tree / "usr/libexec/incus/incusd").unlink()
+        (tree / "usr/libexec/incus/incusd").symlink_to(outside)
+        stand_in(tools, "mksquashfs", 'echo packed >"$2"')
+        add(f"incus@6.0.4={tree}", tmp_path / "out")
+        assert outside.stat().st_mode & 0o777 == 0o600
+
+    def test_does_not_replace_a_folder(self, tools, tmp_path, tree):
+        stand_in(tools, "unsquashfs", 'mkdir -p "$4/usr/bin/incus" "$4/proc"')
+        with pytest.raises(LabError, match="usr/bin/incus is a file, and a folder in sideloaded tree in incus@6"):
+            add(f"incus@6.0.4={tree}", tmp_path / "out")
+
+    def test_that_does_not_start_says_all_that_it_lacks(self, tools, tmp_path, tree):
+        says = """
+        case $* in
+        *ldconfig*) exit 0 ;;
+        *ldd*) printf '\tlibuv.so.1 => not found\n\tlibc.so.6 => /lib/libc.so.6\n\tlibraft.so.3 => not found\n' ;;
+        *) echo "incusd: error while loading shared libraries: libuv.so.1" >&2; exit 127 ;;
+        esac
+        """
+        stand_in(tools, "chroot", says)
+        lacks = r"incusd lacks libuv\.so\.1 => not found;libraft\.so\.3 => not found"
+        with pytest.raises(LabError, match=lacks) as caught:
+            add(f"incus@6.0.4={tree}", tmp_path / "out")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("tools")
 class TestPackages:
     def test_are_installed_with_their_base(self, tmp_path, packages):
         found = add(f"incus@7.0.2={packages}", tmp_path / "out")
@@ -231,7 +315,7 @@ class TestSnap:
         ("incus@6.0.4={daemon}/none", "Not a directory; write it like"),
         ("incus@6.0.4=/no/such/file", "No such file or directory; write it like"),
         ("incus@6.0.4={folder}/text", "is not a program"),
-        ("incus@6.0.4={folder}/empty", "no [*].deb in the folder"),
+        ("incus@6.0.4={folder}/empty", "has neither [*].deb nor usr/libexec/incus/incusd, the daemon of incus"),
     ],
 )
 def test_what_cannot_be_sideloaded_is_one_clear_line(tmp_path, daemon, text, says):

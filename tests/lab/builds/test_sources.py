@@ -14,6 +14,7 @@ from clusterproof.lab.builds.sources import (
     Existing,
     SideloadedDaemon,
     SideloadedPackages,
+    SideloadedTree,
     SnapChannel,
     SnapFile,
 )
@@ -22,6 +23,7 @@ from clusterproof.lab.core.errors import LabError
 KNOWN = catalogue.load()
 BASE = KNOWN.get("incus@6.0.4")
 DIGEST = "0123456789abcdef" * 4
+PLACED = {"usr/libexec/incus/incusd": Path("incusd")}
 SNAP = SnapChannel(kind="snap", image="ubuntu-24-04", snap="lxd", channel="5.21/edge")
 APT = AptChannel(kind="apt", image="debian-trixie", channel="debian/x", suite="x")
 SOURCES: dict[str, Source] = {
@@ -31,6 +33,7 @@ SOURCES: dict[str, Source] = {
     "file": SnapFile("ubuntu-24-04", "lxd", Path("lxd.snap"), DIGEST),
     "daemon": SideloadedDaemon(BASE, Path("incusd"), DIGEST),
     "packages": SideloadedPackages(BASE, Path("debs"), DIGEST),
+    "tree": SideloadedTree(BASE, Path("no-such-tree"), DIGEST),
     "existing": Existing("staging", 400),
 }
 
@@ -49,8 +52,8 @@ class Filler:
         self.asked.append(("install", build.name, [*files]))
         return "6.0.4-2"
 
-    def replace_daemon(self, base, daemon):
-        self.asked.append(("replace", base.name, daemon))
+    def lay_over(self, base, files):
+        self.asked.append(("lay over", base.name, files))
         return "7.0.2"
 
     def first_boot(self):
@@ -67,6 +70,7 @@ class Filler:
         ("file", "snap file on ubuntu-24-04"),
         ("daemon", "sideloaded daemon in incus@6.0.4"),
         ("packages", "sideloaded packages in incus@6.0.4"),
+        ("tree", "sideloaded tree in incus@6.0.4"),
         ("existing", "existing cluster staging"),
     ],
 )
@@ -97,7 +101,8 @@ def test_what_the_catalogue_does_not_state_has_the_track_of_what_was_installed()
         ("snap", "5.21.3+snap.7", "first boot"),
         ("apt", "5.21.3+snap.7", "first boot"),
         ("file", "5.21.3+snap.7", "first boot"),
-        ("daemon", "7.0.2+sideload.0123456789ab", ("replace", "incus@6.0.4", Path("incusd"))),
+        ("daemon", "7.0.2+sideload.0123456789ab", ("lay over", "incus@6.0.4", PLACED)),
+        ("tree", "7.0.2+sideload.0123456789ab", ("lay over", "incus@6.0.4", {})),
         ("packages", "6.0.4-2+sideload.0123456789ab", ("install", "incus@6.0.4", [])),
     ],
 )
