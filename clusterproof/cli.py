@@ -44,6 +44,7 @@ GROUPS = {
         "join": "Join the shards of a run to one run",
         "export": "Write the history as lines of JSON, which merge reads",
         "stability": "Say whether each cell gave one verdict in its last runs",
+        "prove": "Keep beside the ledger what runs showed of its bounds",
     },
     "Write scenarios": {
         "new-issue": "Make the two files of a documented issue",

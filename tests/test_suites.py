@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from clusterproof import SUITES
+from clusterproof.reports.matrix.proving import contradictions, wrong_claims
 from clusterproof.reports.results.ledger import entry_beside, load_ledger
+from clusterproof.reports.results.proofs import SUFFIX, proofs_file, read_proofs
 
 MODULES = sorted(SUITES.glob("*/*.py"))
 ENTRIES = sorted(SUITES.glob("*/*.toml"))
@@ -60,3 +62,14 @@ def test_every_scenario_module_has_its_entry_and_every_entry_a_module():
     modules = {module for issue in load_ledger().values() for module in issue.scenarios}
     assert modules == {module for module in MODULES if module.name.startswith("test_")}
     assert {entry_beside(module) for module in modules} == set(ENTRIES)
+
+
+@pytest.mark.parametrize("issue", load_ledger().values(), ids=lambda issue: issue.id)
+def test_what_an_entry_claims_is_borne_out_by_its_proofs(issue):
+    proofs = read_proofs(issue)
+    assert contradictions(issue, proofs) == []
+    assert wrong_claims(issue, proofs) == []
+
+
+def test_every_file_of_proofs_has_its_entry():
+    assert {*SUITES.rglob(f"*{SUFFIX}")} <= {proofs_file(issue) for issue in load_ledger().values()}

@@ -1,8 +1,9 @@
 """Sideloading: a build of the user's, in place of one of the catalogue's.
 
 ``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages, and
-``incus@7.0.2=path/to/tree`` a folder that is laid over the base's root file system. Their image is made at once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a
-snap, which cloud-init installs on the lab host like those of the store; until then its version is the file's.
+``incus@7.0.2=path/to/tree`` a folder that is laid over the base's root file system. Their image is made at
+once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a snap, which
+cloud-init installs on the lab host like those of the store; until then its version is the file's.
 """
 
 from __future__ import annotations

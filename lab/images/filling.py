@@ -27,9 +27,9 @@ WITHOUT_SECURITY = frozenset({"sid", "unstable", "testing", "experimental"})
 # mmdebstrap's own hooks, which make package files of this computer visible to the installation.
 FILES_INSIDE = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 
-# Asks the daemon $2 in the root file system $1 for its version, into the file $3. Without /proc it ends at once and
-# prints nothing; the mount is gone with its namespace. The loader names only the first library that is missing, and
-# the log of commands wants one line.
+# Asks the daemon $2 in the root file system $1 for its version, into the file $3. Without /proc it ends at once
+# and prints nothing; the mount is gone with its namespace. The loader names only the first library that is
+# missing, and the log of commands wants one line.
 _ASK = (
     'mount -t proc proc "$1/proc" && chroot "$1" ldconfig || exit; chroot "$1" "$2" --version >"$3" && exit; '
     "status=$?; missing=$(chroot \"$1\" ldd \"$2\" 2>&1 | sed -n 's/^[[:space:]]*\\(.*not found\\).*/\\1/p' | "
@@ -80,7 +80,7 @@ class RootFiller:
         return self._inventory()
 
     def lay_over(self, base: CatalogueBuild, files: Mapping[str, Path]) -> str:
-        """Unpack the image of ``base`` and lay ``files`` over it; the version is the one that the daemon reports."""
+        """Unpack the image of ``base`` and lay ``files`` over it; the daemon there reports the version."""
         image = self._make_base(base)
         self._progress("unpacking")
         self._commands.run(self._kind.unpack(image.rootfs, image.folder, self._root))
@@ -96,7 +96,7 @@ class RootFiller:
         """Put ``file`` to ``place`` in the root file system, links as links. Raises LabError, OSError."""
         inside = self._root / place
         root = self._root.resolve()
-        # A link of the base, such as that of /lib to usr/lib, is followed, but never out of the root file system.
+        # A link of the base, such as that of /lib to usr/lib, is followed, but never out of the image.
         if not inside.parent.resolve().is_relative_to(root):
             raise LabError(f"{self._build.name}: {place} is behind a link that leads out of the image")
         inside.parent.mkdir(parents=True, exist_ok=True)

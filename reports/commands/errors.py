@@ -17,6 +17,7 @@ from clusterproof.reports.history.history import HistoryError
 from clusterproof.reports.history.merge_results import MergeError
 from clusterproof.reports.plan.join_shards import JoinError
 from clusterproof.reports.results.ledger import LedgerError
+from clusterproof.reports.results.proofs import ProofError
 from clusterproof.reports.results.results import FILENAME
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.site.publish import SiteError
@@ -32,6 +33,7 @@ _EXPLAINED = (
     JoinError,
     MergeError,
     PolicyError,
+    ProofError,
     QualificationError,
     SiteError,
     UnknownBuildError,

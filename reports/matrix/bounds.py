@@ -20,11 +20,23 @@ class JudgedBuild(NamedTuple):
 
 
 class BoundEvidence(NamedTuple):
-    """A bound of a range, and the builds nearest to it on either side that behaved as it says."""
+    """A bound of a range, and the builds nearest to it on either side that behaved as it says.
+
+    ``affected_after`` where builds are affected from the bound on, and not before it.
+    """
 
     bound: Bound
+    affected_after: bool
     before: JudgedBuild | None
     after: JudgedBuild | None
+
+    @property
+    def sightings(self) -> tuple[Sighting | None, Sighting | None]:
+        """What was seen before the bound and from it on, or None."""
+        before, after = self.before, self.after
+        if self.affected_after:
+            return before and before.conforms, after and after.symptom
+        return before and before.symptom, after and after.conforms
 
     @property
     def whole(self) -> bool:
@@ -39,6 +51,13 @@ class RangeEvidence(NamedTuple):
     introduced: BoundEvidence | None
     fixed: BoundEvidence | None
     builds: tuple[JudgedBuild, ...]
+
+    @property
+    def shown(self) -> tuple[JudgedBuild, ...]:
+        """The builds that behaved as a range without bounds says of its whole track."""
+        if self.introduced or self.fixed:
+            return ()
+        return tuple(one for one in self.builds if (one.symptom if self.range.affected else one.conforms))
 
 
 def range_evidence(
@@ -92,4 +111,6 @@ def _shown(bound: Bound | None, judged: list[JudgedBuild], *, affected_after: bo
         if not is_before(one.build.version, bound.version)
         and (one.symptom if affected_after else one.conforms)
     ]
-    return BoundEvidence(bound, before[-1] if before else None, after[0] if after else None)
+    return BoundEvidence(
+        bound, affected_after, before[-1] if before else None, after[0] if after else None
+    )

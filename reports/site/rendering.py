@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusterproof.builds import Range
+from clusterproof.reports.matrix.bounds import BoundEvidence
 from clusterproof.reports.matrix.matrix import NAMES, Matrix
 from clusterproof.reports.results.answers import Answer, answer, in_words, meaning
 from clusterproof.reports.results.sanitize import plain
@@ -53,6 +54,7 @@ def templates() -> Environment:
         "ago": ago,
         "anchor": anchor,
         "bounds": bounds,
+        "within": within,
         "clock": clock,
         "day": day,
         "duration": duration,
@@ -125,6 +127,13 @@ def bounds(entry: Range) -> str:
     if entry.fixed:
         return f"from the beginning, fixed in {entry.fixed.version}"
     return "all versions"
+
+
+def within(shown: BoundEvidence) -> str:
+    """Return where runs have seen the bound: ``> 5.21.3, ≤ 5.21.4``; half of it where they saw one side."""
+    before = [f"> {shown.before.build.short}"] if shown.before else []
+    after = [f"≤ {shown.after.build.short}"] if shown.after else []
+    return ", ".join([*before, *after])
 
 
 def ago(time: datetime, now: datetime) -> str:

@@ -20,6 +20,7 @@ from clusterproof.reports.exports.allure_results import REPORT
 from clusterproof.reports.exports.allure_results import address as address_in_allure
 from clusterproof.reports.history.history import History, PastResult
 from clusterproof.reports.history.repeats import Repeats, repeats
+from clusterproof.reports.matrix import proving
 from clusterproof.reports.matrix.bounds import range_evidence
 from clusterproof.reports.matrix.from_results import scenario
 from clusterproof.reports.matrix.matrix import (
@@ -50,6 +51,7 @@ from clusterproof.reports.results.kept_evidence import (
     symptom_lines,
 )
 from clusterproof.reports.results.ledger import Issue
+from clusterproof.reports.results.proofs import read_proofs
 from clusterproof.reports.results.results import Cell, Key
 from clusterproof.reports.results.timeline import TRANSCRIPT, Timeline, read_timeline
 from clusterproof.reports.results.verdicts import Observation, Verdict
@@ -221,15 +223,19 @@ class Site:
         """Return the page of an issue; ``trails`` are the newest results of its cells."""
         documented = self.ledger.get(row.id)
         builds = {column.id: column.build for column in self.matrix.columns}
+        # What the repository keeps of others' runs stands beside what this history has.
+        proofs = read_proofs(documented) if documented else []
 
         def trail(column: Column, one: ScenarioOnBuild) -> Sequence[PastResult]:
             key = Key.of(row.id, one.scenario, one.role, column.build, one.peer, one.substrate)
             return trails.get(key, [])
 
-        def column_page(build: Build) -> str:
-            return build_page(build_id(build))
+        def column_page(build: Build) -> str | None:
+            return build_page(build_id(build)) if build_id(build) in builds else None
 
         sightings = self.history.sightings(row.id) if self.history else []
+        if documented:
+            sightings = proving.merged(sightings, proving.sightings(documented, proofs))
         issues_on_builds = self.matrix.cells[row.id]
         moved = [
             (column, one)
@@ -245,7 +251,8 @@ class Site:
             row=row,
             issues_on_builds=issues_on_builds,
             moved=moved,
-            tracks=range_evidence(row.ranges, sightings, builds),
+            tracks=range_evidence(row.ranges, sightings, proving.builds_of(proofs) | builds),
+            proofs=proofs,
             trails=trail,
             column_page=column_page,
             sources=sources_of(documented) if documented else [],

@@ -14,6 +14,7 @@ from clusterproof.reports.history.flakes import Flakes
 from clusterproof.reports.matrix.urls import build_page, cell_page, issue_page
 from clusterproof.reports.results.answers import Answer, answer
 from clusterproof.reports.results.ledger import load_ledger
+from clusterproof.reports.results.proofs import ProofLine, write_proofs
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from clusterproof.reports.site import published_evidence
 from clusterproof.reports.site.publish import publish, publish_site
@@ -171,9 +172,10 @@ def test_an_issue_is_told_with_ranges_and_what_proves_them(out):
     page = load(out / "issues/lxd-15313.html")
     assert "https://github.com/lxc/incus/issues/999" in page.links
     for said in (
-        "Incus 6.0 from the beginning, fixed in 6.0.2 Fixed in 6.0.2: shown by runs; upstream says 6.0.1.",
+        "Incus 6.0 from the beginning, fixed in 6.0.2 Fixed in 6.0.2: read in upstream's code; "
+        "runs showed ≤ 6.0.4; upstream says 6.0.1.",
         "Before it: not seen with the symptom; correct on Incus 6.0.4 (2 results, last in run second)",
-        "Incus 7.0 not affected read in upstream's code",
+        "Incus 7.0 not affected shown by runs",
         "7.0.2: correct (2 results, last in run second)",
         "Workaround Stop all members, set api_extensions",
         "LXD 5.0.2 ● has the bug reproduced 5.0.2-5+deb12u6",
@@ -184,6 +186,26 @@ def test_an_issue_is_told_with_ranges_and_what_proves_them(out):
         "Does not concern Incus 6.0.4, Incus 7.0.2, Incus 7.5.1."
         in load(out / "issues/lxd-11534.html").words
     )
+
+
+def test_an_issue_has_the_proofs_that_its_ledger_keeps(tmp_path, ledger):
+    issue = ledger["lxd-15313"]
+    one = build("incus@6.0.1", "6.0.1+sideload.5ef", "6.0")
+    older = cell(build=one, expectation="affected", observation=Observation.SYMPTOM)
+    proof = ProofLine.of(older, ["m2: <i>this node's version is behind"])
+    assert proof
+    write_proofs(issue, [proof])
+    record(tmp_path / "history.sqlite", [cell(build=INCUS_604)])
+    publish_site(tmp_path / "site", ledger, tmp_path / "history.sqlite")
+    page = load(tmp_path / "site/issues/lxd-15313.html")
+    for said in (
+        "Fixed in 6.0.2: shown by runs (> 6.0.1, ≤ 6.0.4); upstream says 6.0.1.",
+        "Incus 6.0.1 6.0.1+sideload.5ef symptom test_one_extension_less m2: <i>this node's version is behind",
+        "20260302-2104 2026-03-02, 1 result, suite 4f1e0c9a7b3d2865",
+    ):
+        assert said in page.words
+    # The build of a proof that this history does not know has no page to lead to.
+    assert check_links(tmp_path / "site")
 
 
 def test_an_issue_without_results_has_a_page(tmp_path, ledger):
