@@ -8,12 +8,13 @@ from clusterproof import Member, Shown, eventually
 # Logged by a member whose schema or API extensions are ahead of the others'.
 WAITS = "Wait for other cluster nodes to upgrade their version"
 # A daemon's last error in the journal; of a panic the lines down to the caller of what failed.
-LAST_ERROR = re.compile(r'\]: .*Failed to start the daemon" err=.*|\]: panic: .*(?:\n.*){,6}')
+LAST_ERROR = re.compile(r'\]: .*Failed to start the daemon" err=.*|\]: panic: .*(?:\n.*){,12}')
 ENDED = "ended: "
 # Errors that docs/findings describes, by the name of the finding: races, for which the way out is to start
 # the daemon again.
 KNOWN = {
     "incus-upgrade-patch-locked": r'Failed applying patch \\?"db_json_columns\\?": .*database is locked',
+    "lxd-upgrade-patch-locked": r'patch \\?"storage_set_volume_uuid_v2\\?": .*database is locked',
     "upgrade-waiting-leader-panics": r"(?s)nil pointer dereference.*cluster\.\(\*Gateway\)\.heartbeat\(",
 }
 
