@@ -58,15 +58,16 @@ def evidence_of(issue: Issue, proofs: Sequence[ProofLine]) -> list[RangeEvidence
 def worth_keeping(issue: Issue, proofs: Sequence[ProofLine]) -> list[ProofLine]:
     """Return those of ``proofs`` that show a side of a bound, or a whole track, or contradict the ledger.
 
-    Of a whole track those of the oldest and of the newest build are kept.
+    Each scenario keeps its own. Of a whole track those of the oldest and of the newest build are kept.
     """
     wanted: set[tuple[str, str, Observation]] = set()
-    for entry in evidence_of(issue, proofs):
+    for scenario in {one.scenario for one in proofs}:
         kept: list[Sighting | None] = []
-        for bound in (entry.introduced, entry.fixed):
-            kept += bound.sightings if bound else ()
-        seen = [one.symptom if entry.range.affected else one.conforms for one in entry.shown]
-        kept += [*seen[:1], *seen[-1:]]
+        for entry in evidence_of(issue, [one for one in proofs if one.scenario == scenario]):
+            for bound in (entry.introduced, entry.fixed):
+                kept += bound.sightings if bound else ()
+            seen = [one.symptom if entry.range.affected else one.conforms for one in entry.shown]
+            kept += [*seen[:1], *seen[-1:]]
         wanted |= {(one.scenario, one.version, one.observation) for one in kept if one}
     contradicting = {id(line) for line, _ in _contradicting(issue, proofs)}
     return [

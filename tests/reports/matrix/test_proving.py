@@ -81,6 +81,10 @@ class TestKeeping:
         observations = dict.fromkeys(VERSIONS, CONFORMS) | {"6.0.3": SYMPTOM}
         assert self.kept(FREE, observations) == ["6.0.0", "6.0.3", "6.0.7"]
 
+    def test_each_scenario_s_own(self):
+        proofs = [*seen({"6.0.3": SYMPTOM}), *seen({"6.0.2": SYMPTOM, "6.0.5": CONFORMS}, test="test_b")]
+        assert worth_keeping(issue(bounded(fixed="6.0.4")), proofs) == proofs
+
     @given(
         st.sampled_from([FREE, WHOLE, bounded(fixed="6.0.4"), bounded(introduced="6.0.2", fixed="6.0.5")]),
         st.dictionaries(st.sampled_from(VERSIONS), st.sampled_from([SYMPTOM, CONFORMS])),
