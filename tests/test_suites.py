@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from clusterproof import SUITES
 from clusterproof.reports.matrix.proving import contradictions, wrong_claims
 from clusterproof.reports.results.ledger import entry_beside, load_ledger
 from clusterproof.reports.results.proofs import SUFFIX, proofs_file, read_proofs
+from clusterproof.suites.upgrade import upgraded_daemon
 
 MODULES = sorted(SUITES.glob("*/*.py"))
 ENTRIES = sorted(SUITES.glob("*/*.toml"))
@@ -73,3 +75,50 @@ def test_what_an_entry_claims_is_borne_out_by_its_proofs(issue):
 
 def test_every_file_of_proofs_has_its_entry():
     assert {*SUITES.rglob(f"*{SUFFIX}")} <= {proofs_file(issue) for issue in load_ledger().values()}
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        ("Failed to initialize global database: This cluster member's version is behind", False),
+        ("Error creating database: schema version '43' is more recent than expected '42'", False),
+        ('Failed applying patch \\"storage_set_volume_uuid_v2\\": database is locked', True),
+    ],
+)
+def test_a_refusal_because_of_a_schema_breaks_no_promise(error, found):
+    line = f'm3 lxd[70]: level=error msg="Failed to start the daemon" err="{error}"\n'
+    assert bool(load_ledger()["schema-downgrade"].symptom.find({"log": line})) is found
+
+
+# LXD 5.21.3, built by Go 1.26: what is inlined there stands between the panic and who called.
+PANIC = """\
+m2 lxd[71]: panic: runtime error: invalid memory address or nil pointer dereference
+m2 lxd[71]: [signal SIGSEGV: segmentation violation code=0x1 addr=0x20 pc=0xe5ad74]
+m2 lxd[71]: goroutine 133 [running]:
+m2 lxd[71]: sync/atomic.(*Int32).Add(...)
+m2 lxd[71]:         sync/atomic/type.go:94
+m2 lxd[71]: sync.(*RWMutex).RLock(...)
+m2 lxd[71]:         sync/rwmutex.go:72
+m2 lxd[71]: github.com/canonical/lxd/lxd/db.(*Cluster).Transaction(0x20a28bd788c0?)
+m2 lxd[71]:         github.com/canonical/lxd/lxd/db/db.go:335 +0x34
+m2 lxd[71]: github.com/canonical/lxd/lxd/cluster.(*Gateway).heartbeat(0x20a28bd788c0, 0x2)
+m2 lxd[71]:         github.com/canonical/lxd/lxd/cluster/heartbeat.go:332 +0x3d9
+"""
+LOCKED = (
+    'm1 lxd[69]: level=error msg="Failed to start the daemon" '
+    'err="Failed applying patch \\"storage_unset_invalid_block_settings_v2\\": database is locked"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "finding"),
+    [(PANIC, "upgrade-waiting-leader-panics"), (LOCKED, "lxd-upgrade-patch-locked")],
+)
+def test_an_end_that_a_finding_describes_is_known(log, finding):
+    (end,) = upgraded_daemon.LAST_ERROR.findall(f"before\n{log}")
+    assert [name for name, error in upgraded_daemon.KNOWN.items() if re.search(error, end)] == [finding]
+
+
+def test_every_known_end_has_its_finding():
+    findings = {path.stem for path in Path("docs/findings").glob("*.md")}
+    assert {*upgraded_daemon.KNOWN} <= findings

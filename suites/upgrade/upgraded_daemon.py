@@ -14,7 +14,7 @@ ENDED = "ended: "
 # the daemon again.
 KNOWN = {
     "incus-upgrade-patch-locked": r'Failed applying patch \\?"db_json_columns\\?": .*database is locked',
-    "lxd-upgrade-patch-locked": r'patch \\?"storage_set_volume_uuid_v2\\?": .*database is locked',
+    "lxd-upgrade-patch-locked": r'Failed applying patch \\?"storage_\w+_v2\\?": .*database is locked',
     "upgrade-waiting-leader-panics": r"(?s)nil pointer dereference.*cluster\.\(\*Gateway\)\.heartbeat\(",
 }
 
