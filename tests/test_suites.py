@@ -120,5 +120,5 @@ def test_an_end_that_a_finding_describes_is_known(log, finding):
 
 
 def test_every_known_end_has_its_finding():
-    findings = {path.stem for path in Path("docs/findings").glob("*.md")}
+    findings = {path.stem for path in (Path(__file__).parents[1] / "docs/findings").glob("*.md")}
     assert {*upgraded_daemon.KNOWN} <= findings
