@@ -19,11 +19,23 @@ def index(name: str = NETWORK) -> int:
 
 
 def served_from(name: str = NETWORK) -> Path | None:
-    """Return the state folder of the server whose dnsmasq serves the bridge, None where there is none."""
-    for _, argv in command_lines():
-        if argv and argv[0].rpartition("/")[2] == "dnsmasq" and f"--interface={name}" in argv:
+    """Return the state folder of the server whose dnsmasq serves the bridge, None where there is none.
+
+    A server in another network namespace, such as a container's, has a bridge of its own with the same name.
+    """
+    for pid, argv in command_lines():
+        is_dnsmasq = argv and argv[0].rpartition("/")[2] == "dnsmasq" and f"--interface={name}" in argv
+        if is_dnsmasq and network_of(pid) in ("", network_of("self")):
             for word in argv:
                 folder, found, _ = word.partition(f"/networks/{name}/")
                 if found:
                     return Path(folder.partition("=")[2] or folder)
     return None
+
+
+def network_of(pid: int | str) -> str:
+    """Return what identifies the network namespace of a process, empty where that cannot be read."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except OSError:
+        return ""

@@ -20,7 +20,7 @@ import pytest
 from clusterproof.lab.core import processes
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.waiting import eventually
-from clusterproof.lab.host import private_server
+from clusterproof.lab.host import bridge, private_server
 from clusterproof.lab.host.private_server import PrivateServer
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
@@ -245,7 +245,7 @@ def test_a_daemon_that_is_only_slow_is_waited_for(server, incusd, monkeypatch):
     assert pid_of(server) == first
 
 
-def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, commands):
+def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, commands, monkeypatch):
     incusd()
     other = bystander(
         "dnsmasq", "-c", "read line; :", "--interface=cp-test0",
@@ -258,6 +258,8 @@ def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, comm
     server.stop()
     assert ["ip", "link", "delete", "cp-test0"] not in commands
     assert other.poll() is None
+    monkeypatch.setattr(bridge, "network_of", lambda pid: f"net:[{1 if pid == other.pid else 2}]")
+    assert server.bridge_of_another() is None  # it has the name in a network namespace of its own
 
 
 @pytest.mark.parametrize("content", ["", "not a number", "1 2 3", "{pid}", "{pid} 1", "999999999 5", "-1 7"])
