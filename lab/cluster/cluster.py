@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from clusterproof.lab.cluster.certificates import make_certificate
 from clusterproof.lab.cluster.crash_watch import Crash, crashes
+from clusterproof.lab.cluster.lab_watch import LabWatch
 from clusterproof.lab.cluster.member import CommandError, Member
 from clusterproof.lab.cluster.tenant import Door
 from clusterproof.lab.core.api import Api, ApiError
@@ -70,6 +71,7 @@ class Cluster:
         self.formed = False
         # Logs that members had before their machine was replaced by a change of image, by member.
         self.past_logs: dict[str, list[str]] = {}
+        self._watch = LabWatch(host, self.members, transcript)
         self._past_crashes: list[Crash] = []
         self._clients: dict[str, Api] = {}
         self._prefix = f"{prefix(host.run)}-{next(_numbers)}"
@@ -86,6 +88,7 @@ class Cluster:
         Raises LabError where one cannot be made or does not boot.
         """
         began = time.monotonic()
+        self._watch.start()
         made = self.add_members(images)
         with self.transcript.step("lab", "host", f"make {', '.join(m.name for m in made)}"):
             _at_once(made, _make)
@@ -341,18 +344,31 @@ class Cluster:
     def check_lab(self) -> None:
         """Make sure that the lab was sound: its faults are no statement about the product.
 
-        Raises LabError where a member stopped that no scenario stopped, or the host has no room left.
+        Raises LabError where the watch saw trouble, a member stopped that no scenario stopped, or the host lost
+        what the lab has there or has no room left.
         """
-        self.substrate.check_room()
-        for member in self.members:
-            if member.machine.should_run and not member.machine.running():
-                raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+        if trouble := self.trouble():
+            raise LabError(trouble)
+
+    def trouble(self) -> str:
+        """Return what the lab did to the cluster, in one clause; empty where it was sound all the while."""
+        if self._watch.seen:
+            return self._watch.seen
+        try:
+            self.substrate.check_room()
+            for member in self.members:
+                if member.machine.should_run and not member.machine.running():
+                    return f"member {member.name} stopped, and no scenario stopped it"
+        except LabError as error:
+            return str(error)
+        return ""
 
     def destroy(self) -> None:
         """Remove every member. Raises LabError when one could not be removed, after trying all."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+        self._watch.stop()
         members, self.members = self.members, []
         with self.transcript.step("lab", "host", "remove the cluster"):
             _at_once(members, lambda member: member.machine.destroy())

@@ -141,6 +141,10 @@ class Host(Server):
                 return address
         raise LabError(f"every address of {network} is in use; free them with clusterproof sweep")
 
+    def free(self) -> int | None:
+        """Return how many bytes of the pool are free, None where only the server knows."""
+        return PrivateServer().free() if self.endpoint.private else None
+
     def check_room(self) -> None:
         """Raise LabError where the host does not answer, lost what the lab has there, or its pool is full."""
         if reason := self.lost():
