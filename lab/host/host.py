@@ -68,7 +68,8 @@ class Host(Server):
             now = self._incarnation()
             there = self.is_prepared()
         except ApiError as error:
-            return f"the lab host does not answer: {error}"
+            ended = self.endpoint.private and PrivateServer().pid() is None
+            return "the lab's private server has ended" if ended else f"the lab host does not answer: {error}"
         read_only = self.endpoint.private and PrivateServer().is_read_only()
         faults = {
             "the lab's project or pool is gone": not there,
