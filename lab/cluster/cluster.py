@@ -8,7 +8,7 @@ import itertools
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -317,20 +317,24 @@ class Cluster:
     # Ending
 
     def logs(self) -> dict[str, str]:
-        """Return each member's daemon log, with those from before its changes of build."""
+        """Return each member's daemon log, with those from before its changes of build. Raises LabError."""
         found = {}
         for member in self.members:
-            now = member.daemon.log() if member.machine.running() else ""
+            with _looking(member):
+                now = member.daemon.log() if member.machine.running() else ""
             found[member.name] = "\n".join([*self.past_logs.get(member.name, []), now])
         return found
 
     def crashes(self) -> list[Crash]:
         """Return which daemons ended or panicked by themselves, also before changes of build.
 
-        Raises CommandTimeoutError or LabError where a member that runs does not answer.
+        Raises LabError where a member that runs does not answer.
         """
-        running = [member for member in self.members if member.machine.running()]
-        return [*self._past_crashes, *(crash for member in running for crash in crashes(member))]
+        found = list(self._past_crashes)
+        for member in self.members:
+            with _looking(member):
+                found += crashes(member) if member.machine.running() else []
+        return found
 
     def settle(self) -> None:
         """Wait until every member's daemon is settled (see Daemon.settle): then what it says can be looked at.
@@ -347,18 +351,29 @@ class Cluster:
         Raises LabError where the watch saw trouble, a member stopped that no scenario stopped, or the host lost
         what the lab has there or has no room left.
         """
-        if trouble := self.trouble():
-            raise LabError(trouble)
+        if self._watch.seen:
+            raise LabError(self._watch.seen)
+        self.substrate.check_room()
+        for member in self.members:
+            if member.machine.should_run and not member.machine.running():
+                raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+
+    def own_crashes(self) -> list[Crash]:
+        """Return ``crashes``, all of which are the daemons' own. Raises LabError where one was killed."""
+        found = self.crashes()
+        for crash in found:
+            if crash.kind == "killed":
+                raise LabError(
+                    f"the daemon of {crash.member} was killed by signal {crash.status} from outside: "
+                    "neither the scenario nor the daemon did that"
+                )
+        return found
 
     def trouble(self) -> str:
         """Return what the lab did to the cluster, in one clause; empty where it was sound all the while."""
-        if self._watch.seen:
-            return self._watch.seen
         try:
-            self.substrate.check_room()
-            for member in self.members:
-                if member.machine.should_run and not member.machine.running():
-                    return f"member {member.name} stopped, and no scenario stopped it"
+            self.check_lab()
+            self.own_crashes()
         except LabError as error:
             return str(error)
         return ""
@@ -385,6 +400,15 @@ def _init_argv(member: Member) -> list[str]:
 
 def _init(member: Member, seed: str) -> None:
     member.run(_init_argv(member), stdin=seed, timeout=JOIN, check=True)
+
+
+@contextlib.contextmanager
+def _looking(member: Member) -> Iterator[None]:
+    """Look at ``member``: that this takes too long is the lab's fault, as nothing is asked of the product."""
+    try:
+        yield
+    except CommandTimeoutError as error:
+        raise LabError(f"member {member.name} cannot be looked at: {error}") from error
 
 
 def _settle(member: Member) -> None:

@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 
@@ -52,7 +53,9 @@ class LabWatch:
     def start(self) -> None:
         """Begin to watch; does nothing where that was begun."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lab-watch", daemon=True)
+            self._thread = threading.Thread(
+                target=_run, args=(weakref.ref(self), self._ended), name="lab-watch", daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
@@ -77,11 +80,12 @@ class LabWatch:
                 return f"the network of member {name} lost packets"
         return ""
 
-    def _run(self) -> None:
-        while not self._ended.wait(EVERY) and not self.seen:
-            self.seen = self.look()
+    def note(self) -> bool:
+        """Look once, and keep what is seen; say whether something was."""
+        self.seen = self.look()
         if self.seen:
             self._transcript.note("lab", "host", "the lab was not sound", reason=self.seen)
+        return bool(self.seen)
 
     def _lost(self, name: str, pid: int, missing: int) -> bool:
         """Take how many refusals of a member are missing; say whether its network loses packets."""
@@ -97,6 +101,16 @@ class LabWatch:
         while times and times[0] < now - WITHIN:
             times.popleft()
         return len(times) > LOST
+
+
+def _run(reference: weakref.ref[LabWatch], ended: threading.Event) -> None:
+    """Look again and again, until something is seen, it ``ended``, or nobody has the watch any more."""
+    while not ended.wait(EVERY):
+        watch = reference()
+        if watch is None or watch.note():
+            return
+        # Not kept while this waits.
+        del watch
 
 
 def unanswered(addresses: Sequence[str], port: int = PORT) -> dict[str, int]:

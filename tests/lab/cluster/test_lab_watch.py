@@ -184,7 +184,7 @@ def test_a_cluster_that_was_troubled_for_a_moment_says_nothing_of_the_product():
     cluster = Cluster.__new__(Cluster)
     cluster._watch = LabWatch(Pool(), [], Transcript())
     cluster.substrate = type("Sound", (), {"check_room": lambda _: None})()
-    cluster.members = []
+    cluster.members, cluster._past_crashes = [], []
     assert cluster.trouble() == ""
     cluster.check_lab()
     cluster._watch.seen = "the network of member m1 lost packets"
