@@ -90,7 +90,9 @@ class Container(Instance):
 
     def running(self) -> bool:
         """Say whether the container runs; the server may learn that its first process ended a moment later."""
-        return not (self._inside and not self._inside.alive()) and super().running()
+        if self._inside and not self._inside.alive() and namespaces.of(f"{PROJECT}_{self.name}") is None:
+            return False
+        return super().running()
 
     def watched(self) -> Watched | None:
         """Return what can be watched of it from this computer, None while it does not run or is elsewhere."""
