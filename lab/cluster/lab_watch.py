@@ -69,15 +69,16 @@ class LabWatch:
         free = self._host.free()
         if free is not None and free < ROOM:
             return f"the lab's pool was full: {free >> 20} MiB were free"
-        running = [(member.name, found) for member in list(self._members) if (found := member.machine.watched())]
-        for name, found in running:
+        running = [(member, found) for member in list(self._members) if (found := member.machine.watched())]
+        for member, found in running:
             if stopped := found.stopped():
-                return f"{stopped} of member {name} was stopped by a signal from outside"
+                return f"{stopped} of member {member.name} was stopped by a signal from outside"
         missing = unanswered([found.address for _, found in running])
-        for name, found in running:
-            # One that ends while it is asked does not answer, and has not lost anything.
-            if found.running() and self._lost(name, found.pid, missing[found.address]):
-                return f"the network of member {name} lost packets"
+        for member, found in running:
+            # One that ends or is stopped while it is asked does not answer, and has not lost anything.
+            still = member.machine.watched() == found
+            if still and self._lost(member.name, found.pid, missing[found.address]):
+                return f"the network of member {member.name} lost packets"
         return ""
 
     def note(self) -> bool:

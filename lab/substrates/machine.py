@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from clusterproof.lab.core.processes import began, state_of
+from clusterproof.lab.core.processes import state_of
 from clusterproof.lab.core.redaction import redact
 from clusterproof.lab.images.image import Image
 
@@ -78,10 +78,6 @@ class Watched:
     began: str
     address: str
     service: Path | None
-
-    def running(self) -> bool:
-        """Say whether its first process still runs."""
-        return began(self.pid) == self.began
 
     def stopped(self) -> str:
         """Return which process is stopped by a signal: the first one or one of the service; empty for none."""

@@ -131,10 +131,17 @@ def test_single_losses_far_apart_are_none(watch, monkeypatch):
         assert watch.look() == ""
 
 
-def test_a_member_that_ends_while_it_is_asked_has_lost_nothing(watch, monkeypatch):
-    answers(monkeypatch, 0, AT_ONCE)
+def test_a_member_that_ends_while_it_is_asked_has_lost_nothing(pool, watched, monkeypatch):
+    member = Seen("m1", watched)
+    watch = LabWatch(pool, [member], Transcript())
+
+    def silent(addresses):
+        member._watched = None
+        return dict.fromkeys(addresses, AT_ONCE)
+
+    answers(monkeypatch, 0)
     assert watch.look() == ""
-    monkeypatch.setattr(Watched, "running", lambda _: False)
+    monkeypatch.setattr(lab_watch, "unanswered", silent)
     assert watch.look() == ""
 
 
