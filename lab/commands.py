@@ -77,6 +77,8 @@ def command_host(lab_host: str | None) -> Iterator[Host]:
             run.forget()
         elif not run.kept:
             sweeping.release(host)
+            # A private server that ends leaves the chains that it made for its bridge.
+            inventory.clear()
 
 
 @app.command("doctor")

@@ -591,6 +591,10 @@ class FakeMachine:
             raise self.broken["running"]
         return self.up
 
+    @staticmethod
+    def watched() -> None:
+        return None
+
     def console(self) -> str:
         return self.said
 

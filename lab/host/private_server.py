@@ -90,6 +90,19 @@ class PrivateServer:
                     return "ro" in line.split()[3].split(",")
         return False
 
+    @property
+    def pool(self) -> Path | None:
+        """Where the pool is mounted, seen from here through the server's mounts; None while it does not run."""
+        pid = self.pid()
+        return Path(f"/proc/{pid}/root{self.folder}/storage-pools/{POOL}") if pid else None
+
+    def free(self) -> int | None:
+        """Return how many bytes of the pool are free, None while there is no server."""
+        with contextlib.suppress(OSError):
+            if pool := self.pool:
+                return shutil.disk_usage(pool).free
+        return None
+
     def stop(self, idle: Callable[[], bool] = lambda: True) -> bool:
         """Stop the server and every process it left, if it is ``idle``; say whether it was. Its data stay.
 

@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from clusterproof.builds import Expectation
 from clusterproof.reports.decide.policy import Explanation, Policy
 from clusterproof.reports.decide.same_failure import same_failures
 from clusterproof.reports.history.repeats import repeats
 from clusterproof.reports.results.answers import cell_in_words, tally
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
-from clusterproof.reports.results.verdicts import Observation, Verdict
+from clusterproof.reports.results.verdicts import Observation
 
 PASSED, UNEXPECTED, BLOCKED = 0, 1, 2
 _REASON = 240  # characters of a reason; all of it stands in the results
@@ -149,27 +150,41 @@ def gate(
     )
 
 
-def gate_faults(cells: Iterable[Cell], fault: str, *, problems: Sequence[str] = ()) -> GateResult:
+def gate_faults(
+    cells: Iterable[Cell], fault: str, *, problems: Sequence[str] = (), free: Sequence[str] = ()
+) -> GateResult:
     """Judge the scenarios of a run in which ``fault`` was injected into every cell.
 
-    A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected
-    fault on an unaffected build.
+    A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected fault. Where
+    the symptom is expected anyway this cannot be told, so that only cells count which expect none; without
+    one the exit code is 2. ``free`` are builds on which the cells would expect none.
     """
     standing = [results.standing for results in repeats(cells).values()]
-    mistaken = [
-        Objection(one, Weight.FAILS)
-        for one in standing
-        if one.verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)
-    ]
+    affected = [one for one in standing if one.expectation is Expectation.AFFECTED]
+    counted = [one for one in standing if one not in affected and one.observation is not Observation.NOT_RUN]
+    mistaken = [Objection(one, Weight.FAILS) for one in counted if one.observation is Observation.SYMPTOM]
     lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line() for one in mistaken]
-    counts = Counter(one.observation for one in standing)
+    if affected:
+        lines.append(
+            f"note: {_count(len(affected))} not judged on {_builds(affected)}: "
+            "they are expected to show the symptom, which then says nothing about the fault"
+        )
+    counts = Counter(one.observation for one in counted)
     observed = ", ".join(f"{counts[one]} {one}" for one in Observation if counts[one])
-    code = UNEXPECTED if mistaken else BLOCKED if problems or not standing else PASSED
-    count = _count(len(mistaken))
-    says = f"{count} took it for the symptom" if mistaken else "no cell took it for the symptom"
+    code = UNEXPECTED if mistaken else BLOCKED if problems or not counted else PASSED
+    says = f"{_count(len(mistaken))} took it for the symptom" if mistaken else "no cell took it for the symptom"
+    where = f" on {_builds(counted)}" if counted else ""
+    if not counted:
+        says = "there is no cell that could"
+        if free:
+            says += f"; a build without the bug can judge: --build {free[0]}"
     word = "passed" if code == PASSED else "not passed"
-    summary = f"fault {fault}: {word}: {says} ({observed or 'no results'})"
+    summary = f"fault {fault}: {word}: {says}{where} ({observed or 'no results'})"
     return GateResult(code, [*lines, summary], code, says)
+
+
+def _builds(cells: Iterable[Cell]) -> str:
+    return ", ".join(sorted({one.build.name for one in cells}))
 
 
 def build_of(cell: Cell) -> str:
