@@ -65,7 +65,8 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
 
 def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
     """Copy results and evidence of ``folders``."""
-    cells, judgements = [], []
+    cells: list[Cell] = []
+    judgements: list[Cell] = []
     suites: dict[str, Path] = {}
     taken: dict[str, Path] = {}
     for folder in folders:

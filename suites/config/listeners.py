@@ -3,6 +3,8 @@
 from clusterproof import PORT, Member, NotObservedError, Shown, eventually
 
 DEAF = "nothing, though the daemon is ready"
+# Seconds for any answer, and for a listener that may still be opened.
+SEEN, OPENED = 60, 5
 REFUSED = 7  # curl's exit status where nothing listens; one that is only slow has another
 
 
@@ -24,14 +26,14 @@ def check_listener(member: Member) -> None:
     eventually(
         lambda: listener(member),
         lambda seen: seen in ("answers", DEAF),
-        within=60,
+        within=SEEN,
         what=f"whether something listens at {address}",
     )
     try:
         eventually(
             lambda: listener(member),
             lambda seen: seen == "answers",
-            within=5,
+            within=OPENED,
             what=f"a listener at {address}, the cluster's address",
         )
     except NotObservedError as late:
