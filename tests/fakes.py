@@ -810,6 +810,8 @@ class FakeCheckout:
         for key, default in {"products": ["lxd", "incus"], "needs": []}.items():
             values[key] = json.dumps(facts.get(key, default))
         text = LEDGER.format(**values)
+        if judge := facts.get("judged_by"):
+            text = text.replace("[symptom]", f'judged_by = "{judge}"\n[symptom]')
         if values["kind"] == "bug":
             ranges = RANGES if "incus" in values["products"] else LXD_RANGES
             text += PATTERN + ranges

@@ -58,7 +58,7 @@ def gate(
             typer.echo(f"{qualified.build.name} against {qualified.against.name} ({qualified.against.version})")
         elif build:
             cells = of_build(cells, build)
-    result = judge_run(cells, chosen, problems=problems, before=before)
+    result = judge_run(cells, chosen, problems=problems, before=before, run_dir=run)
     _write(result, junit, summary, badge)
     for line in result.lines:
         typer.echo(line)

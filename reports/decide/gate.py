@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from clusterproof.builds import Expectation
@@ -13,12 +14,17 @@ from clusterproof.reports.decide.policy import Explanation, Policy
 from clusterproof.reports.decide.same_failure import same_failures
 from clusterproof.reports.history.repeats import repeats
 from clusterproof.reports.results.answers import cell_in_words, tally
+from clusterproof.reports.results.kept_evidence import pasteable
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
-from clusterproof.reports.results.verdicts import Observation
+from clusterproof.reports.results.verdicts import Observation, Verdict
 
 PASSED, UNEXPECTED, BLOCKED = 0, 1, 2
-_REASON = 240  # characters of a reason; all of it stands in the results
+# Characters of a reason; all of it stands in the results.
+_REASON = 240
+# What contradicts the ledger cannot be understood without the claim and the last answers, which the reason has.
+_CONTRADICTION = 1000
+_CONTRADICTIONS = (Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.SILENTLY_FIXED)
 
 
 class Weight(StrEnum):
@@ -49,19 +55,23 @@ class Objection(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """What the cell says, on one line."""
-        reason = one_line(self.cell.reason) or "no reason was recorded"
-        return reason if len(reason) <= _REASON else f"{reason[: _REASON - 3]}..."
+        """What the cell says, on one line and in short."""
+        return self._reason(_REASON)
 
-    def line(self) -> str:
-        """Return it as a line for a terminal."""
+    def _reason(self, most: int) -> str:
+        reason = one_line(self.cell.reason) or "no reason was recorded"
+        return reason if len(reason) <= most else f"{reason[: most - 3]}..."
+
+    def line(self, run_dir: Path | None = None) -> str:
+        """Return it as a line for a terminal, with a path that can be pasted where ``run_dir`` is the run's."""
         cell = self.cell
-        where = f"evidence {cell.evidence}" if cell.evidence else "no evidence"
+        where = f"evidence {pasteable(run_dir, cell.evidence)}" if cell.evidence else "no evidence"
         weight = "" if self.weight.stops else f"{self.weight}: "
         why = f" ({self.why})" if self.why else ""
         words = cell_in_words(cell)
+        reason = self._reason(_CONTRADICTION if cell.verdict in _CONTRADICTIONS else _REASON)
         return one_line(
-            f"{weight}{words}: {cell.scenario} on {self.build}: {self.reason}{why} [{where}]"
+            f"{weight}{words}: {cell.scenario} on {self.build}: {reason}{why} [{where}]"
         )
 
 
@@ -96,8 +106,9 @@ def gate(
     problems: Sequence[str] = (),
     before: Iterable[Cell] | None = None,
     today: date | None = None,
+    run_dir: Path | None = None,
 ) -> GateResult:
-    """Judge the results of a run by ``policy``; ``problems`` are the results that are missing.
+    """Judge the results of the run in ``run_dir`` by ``policy``; ``problems`` are the results that are missing.
 
     The exit code is 1 where a verdict fails the run, 2 where none does but cells are blocked,
     nothing was judged, or a result is missing, and 0 otherwise. ``before`` are the results of the
@@ -136,7 +147,7 @@ def gate(
         summary += "; the exit status is 0 all the same"
     lines = [f"missing: {one_line(problem)}" for problem in missing]
     lines += [f"note: {one_line(note)}" for note in notes]
-    lines += [one.line() for one in found]
+    lines += [one.line(run_dir) for one in found]
     return GateResult(
         exit_code=code if policy.enforced else PASSED,
         lines=[*lines, summary],
@@ -151,9 +162,14 @@ def gate(
 
 
 def gate_faults(
-    cells: Iterable[Cell], fault: str, *, problems: Sequence[str] = (), free: Sequence[str] = ()
+    cells: Iterable[Cell],
+    fault: str,
+    *,
+    problems: Sequence[str] = (),
+    free: Sequence[str] = (),
+    run_dir: Path | None = None,
 ) -> GateResult:
-    """Judge the scenarios of a run in which ``fault`` was injected into every cell.
+    """Judge the scenarios of the run in ``run_dir``, in which ``fault`` was injected into every cell.
 
     A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected fault. Where
     the symptom is expected anyway this cannot be told, so that only cells count which expect none; without
@@ -163,7 +179,7 @@ def gate_faults(
     affected = [one for one in standing if one.expectation is Expectation.AFFECTED]
     counted = [one for one in standing if one not in affected and one.observation is not Observation.NOT_RUN]
     mistaken = [Objection(one, Weight.FAILS) for one in counted if one.observation is Observation.SYMPTOM]
-    lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line() for one in mistaken]
+    lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line(run_dir) for one in mistaken]
     if affected:
         lines.append(
             f"note: {_count(len(affected))} not judged on {_builds(affected)}: "

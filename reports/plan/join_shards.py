@@ -13,8 +13,17 @@ from pydantic import ValidationError
 
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import Shard
+from clusterproof.reports.results.crashes import join_judgements
 from clusterproof.reports.results.kept_evidence import folder_of
-from clusterproof.reports.results.results import EVIDENCE, FILENAME, PLANNED, Cell, scan, write_planned
+from clusterproof.reports.results.results import (
+    CRASH_WATCH,
+    EVIDENCE,
+    FILENAME,
+    PLANNED,
+    Cell,
+    scan,
+    write_planned,
+)
 
 _KINDS = (stat.S_IFREG, stat.S_IFDIR)
 
@@ -56,7 +65,8 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
 
 def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
     """Copy results and evidence of ``folders``."""
-    lines = []
+    cells: list[Cell] = []
+    judgements: list[Cell] = []
     suites: dict[str, Path] = {}
     taken: dict[str, Path] = {}
     for folder in folders:
@@ -65,13 +75,16 @@ def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
                 continue
             suites.setdefault(cell.suite, folder)
             kept = cell.evidence and _keep(folder, cell, cell.evidence, out, taken)
-            lines.append(cell.model_copy(update={"evidence": kept}).line())
+            moved = cell.model_copy(update={"evidence": kept})
+            (judgements if cell.scenario == CRASH_WATCH else cells).append(moved)
     if one_suite and len(suites) > 1:
         first, second, *_ = suites.values()
         raise JoinError(
             f'"{first}" and "{second}" ran different suites; run the shards from one revision of the checkout'
         )
-    (out / FILENAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    # What each shard says of the daemons of a build is one statement of the whole run.
+    cells += join_judgements(judgements)
+    (out / FILENAME).write_text("".join(f"{cell.line()}\n" for cell in cells), encoding="utf-8")
 
 
 def _name(folder: Path) -> str:

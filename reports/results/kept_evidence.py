@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from clusterproof.reports.results.results import Cell
+from clusterproof.reports.results.results import CRASH_WATCH, Cell
 from clusterproof.reports.results.sanitize import plain
 
 SYMPTOM = "symptom.txt"
@@ -62,6 +62,14 @@ def folder_of(run_dir: Path, cell: Cell) -> Path | None:
     return folder if inside else None
 
 
+def pasteable(run_dir: Path | None, evidence: str) -> str:
+    """Return the path of ``evidence``, a folder of the run in ``run_dir``, as a shell here takes it.
+
+    Without ``run_dir`` it is the one within the run's folder.
+    """
+    return shlex.quote(os.path.relpath(run_dir / evidence) if run_dir else evidence)
+
+
 def parameter(cell: Cell) -> str:
     """Return how the scenario's build is written: ``incus@7.0.2``, ``incus@7.0.2-to-6.0.4``."""
     return f"{cell.peer.name}-to-{cell.build.short}" if cell.peer else cell.build.name
@@ -71,8 +79,10 @@ def command(cell: Cell) -> str:
     """Return the command that runs exactly this cell again, quoted for a shell.
 
     A change of build is a scenario's only between builds next to each other, so that these two
-    are selected.
+    are selected. What the crash watch judges is judged over all cells of the build.
     """
+    if cell.scenario == CRASH_WATCH:
+        return plain(f"clusterproof qualify --build {_quoted(cell.build.name)}")
     node = f"{cell.scenario}[{parameter(cell)}]"
     words = ["clusterproof qualify"]
     if cell.peer:

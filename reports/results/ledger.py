@@ -28,6 +28,8 @@ from clusterproof import SUITES
 from clusterproof.builds import Bound, Build, Expectation, Product, Range, range_for
 
 Where = Literal["log", "message"]
+# What gives the verdicts: tests beside the entry, or the crash watch, over all cells of a run.
+Judge = Literal["scenarios", "crash-watch"]
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHOWN = 80  # characters of a wrong value that a message quotes
@@ -137,7 +139,8 @@ class Symptom(BaseModel):
 class Issue(BaseModel):
     """A documented issue: a bug with ranges, or a promise, which upstream documents, without.
 
-    ``needs`` are capabilities of the lab (``cephfs``). ``products`` are those it can concern.
+    ``needs`` are capabilities of the lab (``cephfs``). ``products`` are those it can concern. ``judged_by`` is
+    ``crash-watch`` where it has no scenario of its own: what the watch saw in all cells of a run judges it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,6 +153,7 @@ class Issue(BaseModel):
     upstream: Annotated[tuple[Https, ...], Field(min_length=1), AfterValidator(_unique)]
     needs: Annotated[tuple[Slug, ...], AfterValidator(_unique)] = ()
     workaround: Words | None = None
+    judged_by: Judge = "scenarios"
     symptom: Symptom
     ranges: tuple[Range, ...] = ()
 
@@ -177,6 +181,8 @@ class Issue(BaseModel):
             yield 'ranges: a bug needs at least one (kind = "bug")'
         if self.kind == "bug" and not (self.symptom.patterns or self.symptom.shown):
             yield 'symptom: a bug needs at least one of patterns and shown (kind = "bug")'
+        if self.judged_by == "crash-watch":
+            yield from self._not_for_the_watch()
         seen: dict[tuple[str, str | None, str | None], int] = {}
         for index, entry in enumerate(self.ranges):
             if entry.product not in self.products:
@@ -186,6 +192,15 @@ class Issue(BaseModel):
             if first != index:
                 whose = f'{entry.product} "{entry.track}"' if entry.track else f"the whole of {entry.product}"
                 yield f"ranges[{index}].track: {whose} already has its range in ranges[{first}]"
+
+    def _not_for_the_watch(self) -> Iterator[str]:
+        watched = '(judged_by = "crash-watch")'
+        if self.kind != "promise":
+            yield f'kind: what the crash watch judges is a promise, kind = "promise" {watched}'
+        if self.symptom.patterns or self.symptom.shown:
+            yield f"symptom: the crash watch recognises crashes itself; leave patterns and shown out {watched}"
+        if self.needs:
+            yield f"needs: the crash watch is in every cell and needs nothing {watched}"
 
     @property
     def path(self) -> Path:

@@ -28,6 +28,8 @@ from clusterproof.reports.results.verdicts import Observation, Role, Verdict, ex
 FILENAME = "results.jsonl"
 PLANNED = "planned-cells.txt"
 EVIDENCE = "evidence"
+# What stands for the scenario where the crash watch judges: the function that watches, as there is no test.
+CRASH_WATCH = "lab/cluster/crash_watch.py::crashes"
 _SHOWN = 3  # scenarios that a message names
 
 

@@ -65,12 +65,13 @@ def commands(monkeypatch) -> list[list[str]]:
         done.append(argv)
         return subprocess.Popen(argv[argv.index("sh") :], **options)
 
-    def run(argv, **_):
-        done.append(argv)
-        return subprocess.CompletedProcess(argv, 0)
+    def run(*argv):
+        done.append([*argv])
+        return ""
 
-    stand_in = types.SimpleNamespace(Popen=start, run=run, DEVNULL=subprocess.DEVNULL)
+    stand_in = types.SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL)
     monkeypatch.setattr(private_server, "subprocess", stand_in)
+    monkeypatch.setattr(bridge, "_run", run)
     monkeypatch.setattr(private_server, "_pure_cgroup_v2", lambda: "")
     monkeypatch.setattr(private_server, "_raise_inotify_limit", lambda: None, raising=False)
     return done

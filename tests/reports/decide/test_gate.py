@@ -89,6 +89,16 @@ def test_an_offending_cell_is_told_with_all_that_helps():
     )
 
 
+@pytest.mark.parametrize("verdict", [Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.SILENTLY_FIXED])
+def test_what_contradicts_the_ledger_is_told_up_to_the_last_answer(verdict, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reason = f"{'claim' * 100}. Last answers: m1: GET /1.0: nothing"
+    one = having(verdict, reason=reason, evidence="evidence/a")
+    (line, _) = gate([one], run_dir=tmp_path / "out/my run").lines
+    assert reason in line
+    assert line.endswith("[evidence 'out/my run/evidence/a']")
+
+
 def test_a_long_reason_is_cut():
     (line, _) = gate([having(Verdict.FAILED, reason="x" * 10_000)]).lines
     assert len(line) < 500
