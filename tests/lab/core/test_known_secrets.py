@@ -117,6 +117,25 @@ def test_keys_of_certificates_and_of_ssh_are_known_when_they_are_made_or_read(tm
         make_keys(run, made)
 
 
+@pytest.mark.parametrize("secret", ["k3Jf8sLq0Zx7Vb2N", "k3Jf8sLq0Zx7Vb2Ny"])
+def test_the_shortest_that_counts_is_found_whole(secret):
+    register(secret)
+    assert redact(f"a {secret}, b") == f"a {MARK}, b"
+    assert redact(f"a {secret[1:-1]}, b") == f"a {secret[1:-1]}, b"
+
+
+def test_what_stands_before_between_and_behind_secrets_is_kept():
+    word = "var/lib/incus/database/global"
+    assert redact(word) == word
+    text = f"{word}/{SECRET}/{word}/{OTHER}/{word}"
+    assert redact(text) == f"{word}/{MARK}/{word}/{MARK}/{word}"
+
+
+def test_the_words_around_a_key_are_no_secret():
+    register("-----BEGIN RSA PRIVATE KEY-----\nq7Rk/2m+Zt5Yw0Hs\n-----END RSA PRIVATE KEY-----\n")
+    assert redact("BEGINRSAPRIVATEKEY ENDRSAPRIVATEKEY") == "BEGINRSAPRIVATEKEY ENDRSAPRIVATEKEY"
+
+
 @given(st.text(string.ascii_letters + string.digits + "/ \n", max_size=300))
 def test_other_text_is_kept(text):
     assert MARK not in redact(text)
