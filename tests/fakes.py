@@ -16,15 +16,17 @@ import socketserver
 import tempfile
 import textwrap
 import threading
+import types
 import urllib.parse
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
+import pytest
 from requests_toolbelt import MultipartDecoder
 
 from clusterproof.lab.builds import apt_mirror, catalogue
@@ -106,7 +108,7 @@ class Call:
     method: str
     path: str
     query: dict[str, str]
-    body: object
+    body: Any
     headers: dict[str, str]
 
     @property
@@ -129,7 +131,7 @@ class FakeServer:
         # Below the shortest folder there is: a socket's path may have about 100 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="cp-"))
         self.socket = self.folder / "s"
-        self.info = {
+        self.info: dict[str, Any] = {
             "auth": "trusted",
             "api_extensions": ["projects", "etag"],
             "config": {},
@@ -452,15 +454,15 @@ class _Http(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     fake: FakeServer
 
-    def __init__(self, *args: object) -> None:
-        self._open = set()
+    def __init__(self, *args: Any) -> None:
+        self._open: set[Any] = set()
         super().__init__(*args)
 
-    def process_request(self, request: object, client_address: object) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: object) -> None:
+    def shutdown_request(self, request: Any) -> None:
         self._open.discard(request)
         super().shutdown_request(request)
 
@@ -474,6 +476,7 @@ class _Http(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: _Http
 
     def _serve(self) -> None:
         url = urllib.parse.urlsplit(self.path)
@@ -543,7 +546,7 @@ class FakeMachine:
     name: str
     image: Image
     address: str = "10.176.0.2"
-    answers: list[tuple[str, object]] = field(default_factory=list)
+    answers: list[tuple[str, Any]] = field(default_factory=list)
     substrate: str = "container"
     emulated: bool = False
     should_run: bool = False
@@ -677,7 +680,7 @@ def bake_with_stand_ins(place: Path, monkeypatch) -> Path:
     monkeypatch.setattr(logged_commands, "GUARD", ())
     monkeypatch.setattr(making, "TOOLS", {})
     monkeypatch.setattr(making, "SPACE", 1)
-    monkeypatch.setattr(making.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(apt_mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
     return folder
 
@@ -690,7 +693,7 @@ def disks_with_stand_ins(folder: Path) -> None:
     stand_in(folder, "umount", 'find "$1" -mindepth 1 -delete')
 
 
-BRIDGE = {
+BRIDGE: dict[str, Any] = {
     "name": "clusterproof0",
     "config": {"user.clusterproof": "true", "ipv4.address": "10.176.0.1/20"},
 }
@@ -776,6 +779,11 @@ def lab_host(server: FakeServer, folder: Path, monkeypatch, *, prepared: bool = 
     if prepared:
         host.prepare()
     return host
+
+
+def session_of(config: pytest.Config) -> Any:
+    """Return what stands for pytest's session of ``config``, before there is one."""
+    return types.SimpleNamespace(config=config)
 
 
 class FakeCheckout:

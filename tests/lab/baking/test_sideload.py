@@ -240,6 +240,7 @@ class TestPackages:
         first = add(f"incus@7.0.2={packages}", tmp_path / "out")
         (packages / "a.deb").rename(packages / "z.deb")
         assert add(f"incus@7.0.2={packages}", tmp_path / "out") == first
+        assert isinstance(first.source, Sideload)
         sums = sorted(hashlib.sha256(name.encode()).hexdigest() for name in ("incus-base", "incus-client"))
         assert hashlib.sha256("\n".join(sums).encode()).hexdigest() == first.source.digest
 

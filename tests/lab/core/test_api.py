@@ -240,6 +240,11 @@ def test_several_threads(api, server):
     assert failures == []
 
 
+class Silent(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that are refused."""
+
+
 class Secure(http.server.BaseHTTPRequestHandler):
     """Answers GET /1.0 only."""
 
@@ -265,9 +270,8 @@ def secure(tmp_path):
     context.verify_mode = ssl.CERT_REQUIRED
     # The certificate is pinned, so nobody cares what it is for.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Secure)
+    server = Silent(("127.0.0.1", 0), Secure)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"https://127.0.0.1:{server.server_address[1]}", own[0], clients
     server.shutdown()

@@ -6,7 +6,6 @@ import base64
 import json
 import string
 import time
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from clusterproof.lab.cluster.certificates import make_certificate
 from clusterproof.lab.core import known_secrets
 from clusterproof.lab.core.known_secrets import SHORTEST, register
 from clusterproof.lab.core.redaction import MARK, redact
+from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import LIMIT, Transcript
 from clusterproof.lab.substrates.ssh import make_key
 from clusterproof.lab.substrates.ssh_access import make_keys
@@ -100,11 +100,12 @@ def test_of_a_key_file_the_lines_between_header_and_footer_are_secret():
     assert redact("-----BEGIN OPENSSH PRIVATE") == "-----BEGIN OPENSSH PRIVATE"
 
 
-def test_keys_of_certificates_and_of_ssh_are_known_when_they_are_made_or_read(tmp_path):
+def test_keys_of_certificates_and_of_ssh_are_known_when_they_are_made_or_read(tmp_path, monkeypatch):
     texts = [make_key().private]
     _, key = make_certificate(tmp_path)
     texts.append(key.read_text())
-    run = SimpleNamespace(folder=tmp_path)
+    monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
+    run = Run("r1")
     made = make_keys(run, tmp_path / "keys")
     texts += [(made / name).read_text() for name in ("client", "host")]
     for known_again in (False, True):

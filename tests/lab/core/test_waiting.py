@@ -12,6 +12,7 @@ from clusterproof.lab.core.api import ApiError, HostApiError
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
+
 class Limits(TypedDict):
     within: float
     every: float

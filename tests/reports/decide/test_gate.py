@@ -1,3 +1,4 @@
+from collections import Counter
 from datetime import date, timedelta
 from itertools import combinations_with_replacement
 
@@ -141,6 +142,9 @@ def test_a_fault_must_not_be_taken_for_the_symptom(verdict):
     assert result.exit_code == int(mistaken)
     says = "not passed: 1 cell took" if mistaken else "passed: no cell took"
     assert result.lines[-1].startswith(f"fault kill-member: {says} it for the symptom (")
+    counts = Counter([having(verdict).observation, Observation.LAB_ERROR])
+    observed = result.lines[-1].partition("symptom (")[2].removesuffix(")").split(", ")
+    assert sorted(observed) == sorted(f"{count} {one}" for one, count in counts.items())
     assert len(result.lines) == 1 + mistaken
 
 
@@ -312,6 +316,8 @@ def test_what_judged_the_predecessor_must_judge_the_build():
     assert result.lines[0] == (
         "missing: suites/a.py::test_1 judged incus@6.0.4 and has no result of this build"
     )
+    # Neither what was not judged there nor a change of build, which depends on the neighbours.
+    assert [line for line in result.lines if line.startswith("missing")] == [result.lines[0]]
 
 
 def test_what_went_worst_with_any_peer_is_what_was_there():
