@@ -20,9 +20,9 @@ from tests.fakes import INCUS_604, FakeServer, Refusal, image, lab_host
 SPENT = threading.Event()  # is never set: waiting for it takes a command's whole time
 
 
-@pytest.fixture
-def server():
-    with FakeServer() as running:
+@pytest.fixture(params=["incus", "lxd"])
+def server(request):
+    with FakeServer(product=request.param) as running:
         running.images["clusterproof"][image().fingerprint] = {"fingerprint": image().fingerprint}
         yield running
 
