@@ -17,8 +17,8 @@ from tests.fakes import FAILURE, RUNNING, Answer, FakeServer, Operation, Raw, Re
 
 
 @pytest.fixture
-def server():
-    with FakeServer() as running:
+def server(request):
+    with FakeServer(product=getattr(request, "param", "incus")) as running:
         yield running
 
 
@@ -69,6 +69,7 @@ def test_an_operation_is_waited_for(api, server, method):
 
 
 def test_an_operation_in_a_project(server, transcript):
+    server.projects["clusterproof"] = {"name": "clusterproof", "config": {}}
     api = Api(str(server.socket), name="host", transcript=transcript, project="clusterproof")
     api.post("instances", {"name": "c1"})
     assert server.instances["clusterproof"]["c1"]["status"] == "Stopped"
@@ -82,11 +83,16 @@ def test_an_operation_that_is_only_begun(api, server):
     assert not server.calls[-1].path.endswith("/wait")
 
 
-def test_an_operation_that_fails(api, server):
-    server.say["POST instances"] = Operation("Creating instance", err="No root device", code=FAILURE)
-    with pytest.raises(ApiError, match="m1: Creating instance: No root device") as caught:
+@pytest.mark.parametrize(
+    ("server", "says", "status"),
+    [("lxd", "Creating instance", FAILURE), ("incus", "POST /1.0/instances", 404)],
+    indirect=["server"],
+)
+def test_an_operation_that_fails(api, server, says, status):
+    server.say["POST instances"] = Operation("Creating instance", err="No pool", code=FAILURE, failed=404)
+    with pytest.raises(ApiError, match=f"^m1: {says}: No pool$") as caught:
         api.post("instances", {"name": "c1"})
-    assert caught.value.status == FAILURE
+    assert caught.value.status == status
 
 
 def test_an_operation_that_is_not_done_in_time(api, server):
