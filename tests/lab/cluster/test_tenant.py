@@ -196,6 +196,7 @@ class TestGuard:
         assert server.calls == []
 
     def test_lets_instances_of_the_project_through(self, server, api):
+        server.projects["p"] = {"name": "p", "config": {}}
         api.post("instances", {"name": "c1"}, target="m2")
         assert api.get("instances/c1")["name"] == "c1"
         api.delete("instances/c1")
