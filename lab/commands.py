@@ -29,7 +29,7 @@ from clusterproof.lab.core.progress import ProgressBoard
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host import inventory, objects, sweeping
 from clusterproof.lab.host.endpoint import find
-from clusterproof.lab.host.host import Host, connect
+from clusterproof.lab.host.host import Host
 from clusterproof.lab.host.names import MARK, PROJECT
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import server_vm, ssh_access
@@ -62,23 +62,6 @@ def one_line_errors() -> Iterator[None]:
     except LabError as error:
         console.print(f"error: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
-
-
-@contextmanager
-def command_host(lab_host: str | None) -> Iterator[Host]:
-    """A prepared lab host for one command; what the command makes is removed unless it is kept."""
-    run = runs.Run.new()
-    host = None
-    try:
-        host = connect(lab_host, run)
-        yield host
-    finally:
-        if host is None:
-            run.forget()
-        elif not run.kept:
-            sweeping.release(host)
-            # A private server that ends leaves the chains that it made for its bridge.
-            inventory.clear()
 
 
 @app.command("doctor")
@@ -125,7 +108,7 @@ def bake(
     """Make the images of builds; existing images are kept."""
     with one_line_errors():
         entries = snap_store.settle(catalogue.load().select(names or []))
-        with command_host(lab_host) as host, ProgressBoard(console) as progress:
+        with sweeping.borrowed(lab_host) as host, ProgressBoard(console) as progress:
             images = baking.bake_all(entries, host, progress, force=force, mirror=mirror)
     failed = [name for name, image in images.items() if isinstance(image, LabError)]
     if failed:
@@ -149,8 +132,8 @@ def up(
 ) -> None:
     """Make a cluster to work with; it stays until ``down``."""
     with one_line_errors():
-        entry = _chosen(build, sideloaded, mirror)
-    with one_line_errors(), command_host(lab_host) as host:
+        entry = _chosen(build, sideloaded, mirror, lab_host)
+    with one_line_errors(), sweeping.borrowed(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
             if vm:
@@ -277,7 +260,9 @@ def clear(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _chosen(build: str | None, sideloaded: str | None, mirror: str | None) -> CatalogueBuild:
+def _chosen(
+    build: str | None, sideloaded: str | None, mirror: str | None, lab_host: str | None
+) -> CatalogueBuild:
     """Return the one build that was asked for, a sideloaded one with its image made."""
     if (build is None) == (sideloaded is None):
         raise UsageError("name one build: --build incus@7.0.2, or --sideload incus@7.0.2=path/to/incusd")
@@ -287,7 +272,7 @@ def _chosen(build: str | None, sideloaded: str | None, mirror: str | None) -> Ca
         return entry
     with ProgressBoard(console) as progress:
         _, (entry,) = sideload.add(
-            [sideloaded], known, baking.folder(), lambda text: progress("sideload", text), mirror
+            [sideloaded], known, baking.folder(), lambda text: progress("sideload", text), mirror, lab_host
         )
     return entry
 

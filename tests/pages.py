@@ -43,7 +43,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tags = []
         self.text = ""
-        self._open = []
+        self._open: list[str] = []
         self.feed(html)
         self.close()
         assert self._open == []

@@ -91,7 +91,8 @@ def environments() -> set[str]:
 
 def verb(name: str):
     """Return the command ``name`` of clusterproof, or None."""
-    return typer.main.get_command(app).commands.get(name)
+    group = typer.main.get_group(app)
+    return group.commands.get(name)
 
 
 def test_there_are_commands_to_look_at():

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from clusterproof.lab.core import processes, runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
-from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.host import Host, connect
 from clusterproof.lab.host.names import MARK, process_of
 from clusterproof.lab.host.private_server import PrivateServer
 
 AT_ONCE = 8
+
+
+@contextmanager
+def borrowed(lab_host: str | None) -> Iterator[Host]:
+    """A prepared lab host with a run of its own; what is made on it is removed unless the run is kept.
+
+    ``lab_host`` and errors are as in ``find``; also LabError where the host cannot be used.
+    """
+    run = Run.new()
+    host = None
+    try:
+        host = connect(lab_host, run)
+        yield host
+    finally:
+        if host is None:
+            run.forget()
+        elif not run.kept:
+            release(host)
 
 
 def release(host: Host) -> int:

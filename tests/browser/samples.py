@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
 from clusterproof.reports.matrix.urls import cell_page
 from clusterproof.reports.results.results import Cell
@@ -19,7 +19,7 @@ from tests.samples import INCUS_702, INCUS_751, LXD_502, cell, sample_ledger, sa
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"verb": "lab", "target": "host", "what": "make m1, m2", "seconds": 1.5},
     {"verb": "run", "target": "m1", "what": "lxd init --preseed", "stdin": "config: {}", "rc": 0},
     {
@@ -126,7 +126,7 @@ class Watched:
         address: Path | str,
         *,
         width: int = 1280,
-        scheme: str = "light",
+        scheme: Literal["light", "dark"] = "light",
         now: datetime | None = NOW,
         scripts: bool = True,
     ) -> Page:
@@ -140,10 +140,14 @@ class Watched:
             page.clock.set_fixed_time(now)
         page.on("console", lambda message: self.complaints.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", self._dismiss)
         page.on("request", lambda request: self._check(request.url))
         page.goto(address if isinstance(address, str) else address.as_uri())
         return page
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
 
     def _check(self, url: str) -> None:
         if not url.startswith(("file://", "data:", "http://127.0.0.1:")):

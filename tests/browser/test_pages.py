@@ -78,9 +78,13 @@ def test_the_way_from_the_matrix_to_the_evidence_and_back(watched, site):
     assert unquote(page.url).endswith("out/site/index.html")
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing of requests."""
+
+
 def test_on_a_web_server_it_is_the_same(watched, site):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site.out)
-    handler.log_message = lambda *_: None
+    handler = functools.partial(Quiet, directory=site.out)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = watched.open(f"http://127.0.0.1:{server.server_port}/")

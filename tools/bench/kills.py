@@ -25,10 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from clusterproof.fixtures.chaos.targets import workers
-from clusterproof.lab.commands import command_host
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.waiting import NotObservedError, eventually
-from clusterproof.lab.host import inventory
+from clusterproof.lab.host import inventory, sweeping
 
 SCENARIOS = ("suites/config/test_listener_moved.py", "suites/config/test_listener_unset.py")
 VICTIMS = ("controller", "worker", "Ctrl-C")
@@ -109,7 +108,7 @@ def kill(run: subprocess.Popen[bytes], victim: str) -> str:
 
 def left() -> tuple[str, ...]:
     """Return what nobody uses any more, on this computer and on the lab host."""
-    with command_host(None) as host:
+    with sweeping.borrowed(None) as host:
         found = inventory.unused(host)
     return tuple(str(item) for item in {*found, *inventory.unused()})
 

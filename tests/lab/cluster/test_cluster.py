@@ -10,6 +10,7 @@ import itertools
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -122,11 +123,11 @@ def formed(cluster: Cluster, count: int = 3) -> Cluster:
 
 def test_members_are_made_and_booted_at_once(cluster, monkeypatch):
     together = threading.Barrier(3)
-    plain = containers.Container
+    plain: Any = containers.Container
 
     def machine(*args):
         made = plain(*args)
-        made.create = lambda: together.wait(10)
+        monkeypatch.setattr(made, "create", lambda: together.wait(10))
         return made
 
     monkeypatch.setattr("clusterproof.lab.substrates.container.Container", machine)
@@ -154,7 +155,7 @@ def test_names_carry_the_run_and_differ_between_clusters(cluster, host):
 
 
 def test_a_member_that_cannot_be_made_leaves_nothing_behind(cluster, monkeypatch):
-    plain = containers.Container
+    plain: Any = containers.Container
 
     def machine(host, name, image):
         made = plain(host, name, image)

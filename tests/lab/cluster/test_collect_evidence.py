@@ -77,6 +77,7 @@ def test_every_member_has_a_folder_of_its_own(tmp_path):
 
 def test_the_member_is_told_what_its_product_is(tmp_path):
     one = member("m1", archive())
+    assert isinstance(one.machine, FakeMachine)
     one.machine.image = image(LXD_502)
     collect_evidence.collect(cluster(one), tmp_path)
     (command,) = one.machine.commands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -137,3 +138,8 @@ def test_the_journal_of_the_daemon_is_asked():
     (crash,) = crashes(SimpleNamespace(name="m2", build=SimpleNamespace(name="lxd@5.0.2"), facts=facts, run=run))
     assert (crash.member, crash.kind) == ("m2", "signal")
     assert "UNIT=incus.service" in asked_for[0]
+    # What was said last has to be written first; and the journal leaves out what is not asked for.
+    assert asked_for[0].startswith("journalctl --sync; ")
+    (fields,) = re.findall(r"--output-fields=(\S+)", asked_for[0])
+    needed = {key for entry in (*started(), *killed_by_scenario(), *ended("dumped", "6")) for key in entry}
+    assert set(fields.split(",")) == needed

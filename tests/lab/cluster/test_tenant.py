@@ -16,6 +16,7 @@ from clusterproof.lab.cluster.tenant import Door, HarmError, HarmlessApi, Tenant
 from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.runs import Run
+from clusterproof.lab.core.runs import owner as this_owner
 from clusterproof.lab.core.transcript import Transcript
 from tests.fakes import Answer, FakeCheckout, FakeServer, Refusal
 
@@ -111,7 +112,7 @@ class TestClearing:
         config = {
             "user.clusterproof": "true",
             "user.clusterproof.run": run,
-            "user.clusterproof.owner": owner or tenant.owner(),
+            "user.clusterproof.owner": owner or this_owner(),
         }
         server.projects[name] = {"name": name, "config": config}
 
@@ -195,6 +196,7 @@ class TestGuard:
         assert server.calls == []
 
     def test_lets_instances_of_the_project_through(self, server, api):
+        server.projects["p"] = {"name": "p", "config": {}}
         api.post("instances", {"name": "c1"}, target="m2")
         assert api.get("instances/c1")["name"] == "c1"
         api.delete("instances/c1")

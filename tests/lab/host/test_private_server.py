@@ -19,6 +19,7 @@ import pytest
 
 from clusterproof.lab.core import processes
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.processes import began
 from clusterproof.lab.core.waiting import eventually
 from clusterproof.lab.host import bridge, private_server
 from clusterproof.lab.host.private_server import PrivateServer
@@ -232,7 +233,7 @@ def test_a_daemon_that_hangs_is_ended_and_started_again(server, incusd, monkeypa
     monkeypatch.setattr(private_server, "BUSY", 0.2)
     server.ensure()
     assert pid_of(server) != first
-    assert private_server.began(first) == ""
+    assert began(first) == ""
 
 
 def test_a_daemon_that_is_only_slow_is_waited_for(server, incusd, monkeypatch):
@@ -360,7 +361,7 @@ def test_what_cannot_be_started_is_the_lab_s_fault(server, incusd, monkeypatch):
     def refuse(*_, **__):
         raise FileNotFoundError(2, "No such file or directory", "unshare")
 
-    monkeypatch.setattr(private_server.subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(LabError, match="unshare"):
         server.ensure()
 
@@ -375,15 +376,15 @@ def test_a_server_that_others_use_is_not_ended(server, incusd):
 
 
 def test_when_a_process_started():
-    mine = private_server.began(os.getpid())
+    mine = began(os.getpid())
     assert 0 < float(mine) < float(Path("/proc/uptime").read_text().split()[0])
-    assert private_server.began(os.getpid()) == mine
-    assert private_server.began(2**30) == ""
+    assert began(os.getpid()) == mine
+    assert began(2**30) == ""
 
 
 def test_a_process_that_has_ended_and_was_not_waited_for_is_gone():
     child = subprocess.Popen(["true"])
-    eventually(lambda: private_server.began(child.pid) == "", within=10, every=0.01)
+    eventually(lambda: began(child.pid) == "", within=10, every=0.01)
     child.wait()
 
 

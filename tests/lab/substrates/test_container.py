@@ -21,9 +21,9 @@ from tests.fakes import INCUS_604, FakeServer, Refusal, image, lab_host
 SPENT = threading.Event()  # is never set: waiting for it takes a command's whole time
 
 
-@pytest.fixture
-def server():
-    with FakeServer() as running:
+@pytest.fixture(params=["incus", "lxd"])
+def server(request):
+    with FakeServer(product=request.param) as running:
         running.images["clusterproof"][image().fingerprint] = {"fingerprint": image().fingerprint}
         yield running
 
@@ -277,8 +277,9 @@ def test_one_whose_first_process_is_another_is_entered_through_the_server(contai
 @pytest.mark.parametrize("change", ["stop", "freeze"])
 def test_one_that_does_not_run_any_more_is_not_entered(container, inside, server, change):
     getattr(container, change)()
-    server.run = lambda *_: (0, "asked\n", "")
-    container.execute(["true"], timeout=5)
+    server.run = lambda *_: pytest.fail("no command runs in it")
+    with pytest.raises(LabError, match=r"member cp-r1-m1: .*: Instance is not running"):
+        container.execute(["true"], timeout=5)
     assert not inside.commands
     assert server.asked("POST instances/cp-r1-m1/exec")
 

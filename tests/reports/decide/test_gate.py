@@ -335,6 +335,8 @@ def test_what_judged_the_predecessor_must_judge_the_build():
     assert result.lines[0] == (
         "missing: suites/a.py::test_1 judged incus@6.0.4 and has no result of this build"
     )
+    # Neither what was not judged there nor a change of build, which depends on the neighbours.
+    assert [line for line in result.lines if line.startswith("missing")] == [result.lines[0]]
 
 
 def test_what_went_worst_with_any_peer_is_what_was_there():

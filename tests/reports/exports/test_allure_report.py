@@ -154,7 +154,7 @@ def test_versions_are_pinned_and_no_registry_is_named():
 
 
 def test_node_is_the_wheel_s(monkeypatch):
-    monkeypatch.setattr(allure_report.importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # noqa: ARG005
     with pytest.raises(AllureMissingError, match="tox run -e report brings it"):
         allure_report._node()
 

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.samples import (
 
 @dataclass
 class Checkout:
-    root: object
+    root: Path
 
     def load(self, text, stem="upgrade/test_downgrade"):
         return load_ledger(write_ledger(self.root, {stem: text}))
