@@ -172,12 +172,12 @@ def gate_faults(
     """Judge the scenarios of the run in ``run_dir``, in which ``fault`` was injected into every cell.
 
     A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected fault. Where
-    the symptom is expected anyway this cannot be told, so that only cells count which expect none; without
-    one the exit code is 2. ``free`` are builds on which the cells would expect none.
+    the symptom is expected anyway this cannot be told, so that only cells count which expect none and into which
+    the fault was injected; without one the exit code is 2. ``free`` are builds on which the cells would expect none.
     """
     standing = [results.standing for results in repeats(cells).values()]
     affected = [one for one in standing if one.expectation is Expectation.AFFECTED]
-    counted = [one for one in standing if one not in affected and one.observation is not Observation.NOT_RUN]
+    counted = [one for one in standing if one not in affected and one.injected]
     mistaken = [Objection(one, Weight.FAILS) for one in counted if one.observation is Observation.SYMPTOM]
     lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line(run_dir) for one in mistaken]
     if affected:

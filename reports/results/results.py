@@ -125,8 +125,8 @@ class Cell(BaseModel):
     whole duration, ``evidence`` a folder beneath ``evidence/`` of the run's, ``started`` a time in UTC.
     ``suite`` is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
     the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
-    where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that was
-    injected into the cluster, so that nothing is learnt of the build.
+    where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that ``--fault``
+    asked for, so that nothing is learnt of the build, and ``injected`` says whether the cell came so far.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -152,6 +152,7 @@ class Cell(BaseModel):
     suite: Name
     text: Text = ""
     fault: Name | None = None
+    injected: bool = False
     crashes: tuple[Crash, ...] = ()
 
     @field_validator("started")

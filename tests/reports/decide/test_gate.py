@@ -146,8 +146,8 @@ def test_a_repeat_lifts_a_block_but_no_unexpected_verdict():
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_fault_must_not_be_taken_for_the_symptom(verdict):
-    judged = having(Verdict.CONFORMS, scenario="other")
-    result = gate_faults([having(verdict), judged], "kill-member")
+    judged = having(Verdict.CONFORMS, scenario="other", injected=True)
+    result = gate_faults([having(verdict, injected=True), judged], "kill-member")
     mistaken = verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)
     affected = having(verdict).expectation is Expectation.AFFECTED
     assert result.exit_code == int(mistaken)
@@ -158,13 +158,20 @@ def test_a_fault_must_not_be_taken_for_the_symptom(verdict):
 
 @pytest.mark.parametrize("verdict", [Verdict.REPRODUCED, Verdict.SILENTLY_FIXED])
 def test_a_fault_says_nothing_where_the_symptom_is_expected_anyway(verdict):
-    result = gate_faults([having(verdict)], "kill-member", free=["incus@7.5.1"])
+    result = gate_faults([having(verdict, injected=True)], "kill-member", free=["incus@7.5.1"])
     assert result.exit_code == 2
     assert result.lines[0].startswith("note: 1 cell not judged on incus@")
     assert result.lines[-1] == (
         "fault kill-member: not passed: there is no cell that could; a build without the bug can judge: "
         "--build incus@7.5.1 (no results)"
     )
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_cell_without_its_fault_says_nothing(verdict):
+    result = gate_faults([having(verdict)], "kill-member")
+    assert result.exit_code == 2
+    assert "there is no cell that could" in result.lines[-1]
 
 
 def test_a_fault_in_a_run_without_results():
