@@ -589,6 +589,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing of requests."""
 
 
+# The base of a class that stands in for one of the house, of which a test needs a part only.
+StandIn: Any = object
+
 # What the lab runs in members of its own accord, whose output it does not read unless a test says what it is.
 LAB_COMMANDS = re.compile(
     r"systemctl (daemon-reload|start|stop|kill|reset-failed|is-active)\b|journalctl --sync|^sync$"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ TIMED_OUT = 28  # curl's exit status
 LOCKED = 'Failed applying patch "db_json_columns": Failed to fix JSON columns: database is locked'
 
 
-def listening(*answers: int, ready: bool = True) -> SimpleNamespace:
+def listening(*answers: int, ready: bool = True) -> Any:
     """Return a member whose address gives curl the exit statuses ``answers``, the last one for ever."""
     left = list(answers)
 
@@ -55,7 +56,7 @@ def test_a_cluster_is_used_until_the_last_write_has_its_answer():
         done.append(argv[0])
         return Result(0 if argv[0] != "systemctl" or next(active) else 3, "", "")
 
-    member = SimpleNamespace(
+    member: Any = SimpleNamespace(
         name="m1", run=run, write=lambda *_: None, sql=lambda *_: "| 7 |", facts=SimpleNamespace(socket="/s")
     )
     with in_use(member):
@@ -79,7 +80,7 @@ def test_a_cluster_is_used_until_the_last_write_has_its_answer():
 def test_a_start_that_meets_a_heartbeat_is_repeated(monkeypatch, errors, starts, fails):
     left = iter(errors)
     monkeypatch.setattr(json_columns_patch, "restart", lambda _: next(left))
-    member = SimpleNamespace(name="m2")
+    member: Any = SimpleNamespace(name="m2")
     if fails:
         with pytest.raises(AssertionError, match=errors[-1].partition(":")[0]):
             start_again(member)

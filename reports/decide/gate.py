@@ -173,7 +173,8 @@ def gate_faults(
 
     A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected fault. Where
     the symptom is expected anyway this cannot be told, so that only cells count which expect none and into which
-    the fault was injected; without one the exit code is 2. ``free`` are builds on which the cells would expect none.
+    the fault was injected; without one the exit code is 2. ``free`` are builds on which the cells would expect
+    none.
     """
     standing = [results.standing for results in repeats(cells).values()]
     affected = [one for one in standing if one.expectation is Expectation.AFFECTED]

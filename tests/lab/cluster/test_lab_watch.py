@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -19,10 +20,10 @@ from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import eventually
 from clusterproof.lab.host.host import ROOM
 from clusterproof.lab.substrates.machine import Watched
-from tests.fakes import FakeMachine, image
+from tests.fakes import FakeMachine, StandIn, image
 
 
-class Pool:
+class Pool(StandIn):
     """A host, as far as the watch asks it."""
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class Pool:
         return self.room
 
 
-class Seen:
+class Seen(StandIn):
     """A member whose machine is this process, with another one as its service."""
 
     def __init__(self, name: str, watched: Watched | None) -> None:
@@ -124,7 +125,7 @@ def test_a_network_that_loses_packets(watch, monkeypatch, missing, lost):
 
 def test_single_losses_far_apart_are_none(watch, monkeypatch):
     now = 0.0
-    monkeypatch.setattr(lab_watch.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     answers(monkeypatch, 0, 1, 1, 1)
     for moment in (0.0, 100.0, 111.0, 122.0):
         now = moment

@@ -232,7 +232,8 @@ def test_a_server_that_is_stopped_leaves_nothing_for_the_inventory(private, monk
     assert private.detached == ["/dev/loop0"]
     assert looks == [runs.folder() / "host"] * 3
     assert private.chains == ["fwd.incusbr0"]
-    assert take() == clear() == []
+    assert take() == []
+    assert clear() == []
 
 
 def test_the_chains_of_another_server_survive_the_stop(private, monkeypatch):
