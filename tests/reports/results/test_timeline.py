@@ -29,7 +29,9 @@ def test_steps_that_alternate_are_one_loop_that_says_how_it_ended(tmp_path):
     ]
     found = timeline(tmp_path, [{"what": "begin"}, *tries, {"what": "end"}])
     first, loop, last = found.folded
+    assert isinstance(first, Step)
     assert isinstance(loop, Loop)
+    assert isinstance(last, Step)
     assert (first.what, last.what) == ("begin", "end")
     assert (loop.attempts, len(loop.steps)) == (29, 58)
     assert [step.what for step in loop.once] == ["curl", "systemctl"]
@@ -57,8 +59,10 @@ def test_what_a_check_did_is_beneath_it(tmp_path):
         {"what": "after", "at": 5},
     ]
     arrange, checked, after = timeline(tmp_path, steps).folded
+    assert isinstance(arrange, Step)
     assert isinstance(checked, Checked)
-    assert [step.what for step in checked.inside] == ["look", "look again"]
+    assert isinstance(after, Step)
+    assert [one.what for one in checked.inside if isinstance(one, Step)] == ["look", "look again"]
     assert (arrange.what, after.what) == ("arrange", "after")
 
 
