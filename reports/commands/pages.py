@@ -10,6 +10,7 @@ import typer
 
 from clusterproof.reports.commands.errors import print_problems, refusing, require_history, require_run
 from clusterproof.reports.decide.diff import compare, find_build, lines
+from clusterproof.reports.decide.policy import DEFAULT, load_policy
 from clusterproof.reports.exports.allure_report import TOOLS, TRAIL, AllureMissingError, make_report
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.from_results import build_matrix
@@ -47,6 +48,9 @@ def site(
     stale: Annotated[
         int, typer.Option("--stale", min=1, help="Days after which a result is called stale.")
     ] = STALE_DAYS,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="NAME|FILE", help="What builds may ship by: see docs/gate.md.")
+    ] = DEFAULT,
     *,
     allure: Annotated[bool, typer.Option("--allure", help="With Allure's report in it; needs Node.")] = False,
     tools: Annotated[Path, typer.Option("--tools", help="Where Node's packages are kept.")] = TOOLS,
@@ -60,7 +64,9 @@ def site(
     if allure:
         _make_allure(out, history, runs, tools)
     with refusing():
-        published = publish_site(out, load_ledger(), history, runs, stale_days=stale)
+        published = publish_site(
+            out, load_ledger(), history, runs, policy=load_policy(policy), stale_days=stale
+        )
     print_problems(published.problems)
     typer.echo(f"site: {published.html}")
 

@@ -18,6 +18,7 @@ SYMPTOM = "symptom.txt"
 _LINES = 30  # lines that show the symptom
 _LINE = 1_000  # characters of one of them
 _READ = 64 * 1024  # bytes of their file
+_BY_WORTH = (SYMPTOM, "transcript", "journal", "daemon")  # how the names of files begin that say most
 _FILES = 300  # files listed of one cell
 _SEEN = 3_000  # directory entries looked at, at most
 # What a browser shows as text. All else is only offered for download: a page or picture made by a
@@ -111,9 +112,10 @@ def symptom_lines(folder: Path) -> Lines | None:
 def kept(folder: Path) -> tuple[list[Kept], int]:
     """Return what was kept, the cell's own files before its members', and how many files more.
 
-    Links and special files are left out.
+    Of each the files come first that say most: the symptom, the transcript, the logs. Links and
+    special files are left out.
     """
-    found = sorted(walk(folder))
+    found = sorted(walk(folder), key=lambda one: (_worth(one[0]), one[0]))
     files: dict[str, list[File]] = {}
     for path, size in found[:_FILES]:
         relative = path.relative_to(folder)
@@ -128,6 +130,10 @@ def kept(folder: Path) -> tuple[list[Kept], int]:
         )
     groups = [Kept(plain(member), tuple(files[member])) for member in sorted(files)]
     return groups, len(found) - _FILES if len(found) > _FILES else 0
+
+
+def _worth(path: Path) -> int:
+    return next((place for place, name in enumerate(_BY_WORTH) if path.name.startswith(name)), len(_BY_WORTH))
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, int]]:

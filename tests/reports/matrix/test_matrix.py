@@ -213,13 +213,18 @@ def test_publish_writes_everything_and_may_be_repeated(run, ledger, tmp_path):
     publish(folder, ledger, now=START)
     assert before == files()
     assert sorted(one.name for one in folder.iterdir()) == [
+        "badges",
         "builds",
         "cells",
         "compare.html",
+        "feed.xml",
         "index.html",
         "issues",
+        "lookup.html",
         "matrix.json",
         "results.jsonl",
+        "runs",
+        "words.html",
     ]
     assert (tmp_path / "out/history.sqlite").is_file()
 
