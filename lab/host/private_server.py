@@ -27,6 +27,8 @@ INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_NEEDED = 1024
 # Seconds for which a server that is alive is waited for before it is ended and started anew.
 BUSY = 30.0
+# Bytes that its database and its logs need; without them it ends with a message that names no disk.
+ROOM = 64 << 20
 CGROUPS = Path("/sys/fs/cgroup")
 # The seals that liblxc requires of a binary in memory before it trusts it (src/lxc/rexec.c).
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -139,6 +141,7 @@ class PrivateServer:
         binary = daemon_binary()
         if binary is None:
             raise LabError("incusd is not installed; run lab/bootstrap, or name a server with --lab-host")
+        runs.check_room(ROOM)
         self.folder.mkdir(parents=True, exist_ok=True)
         _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)

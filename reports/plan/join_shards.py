@@ -14,7 +14,16 @@ from pydantic import ValidationError
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import Shard
 from clusterproof.reports.results.kept_evidence import folder_of
-from clusterproof.reports.results.results import EVIDENCE, FILENAME, PLANNED, Cell, scan, write_planned
+from clusterproof.reports.results.results import (
+    EVIDENCE,
+    FILENAME,
+    PLANNED,
+    Cell,
+    not_selected,
+    scan,
+    write_not_selected,
+    write_planned,
+)
 
 _KINDS = (stat.S_IFREG, stat.S_IFDIR)
 
@@ -47,8 +56,11 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
     try:
         unfinished.mkdir(parents=True)
         write_planned(unfinished, planned)
+        _keep_not_selected(folders, unfinished, planned)
         _copy(folders, unfinished, one_suite=bool(shards))
         unfinished.rename(out)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(out)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return problems
@@ -72,6 +84,15 @@ def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
             f'"{first}" and "{second}" ran different suites; run the shards from one revision of the checkout'
         )
     (out / FILENAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _keep_not_selected(folders: Sequence[Path], out: Path, planned: Iterable[str]) -> None:
+    """Keep which cells none of the runs was to have, where all of them say so."""
+    known = [not_selected(folder) for folder in folders]
+    if all(one is not None for one in known):
+        has = set(planned)
+        everything = {name: why for one in known if one for name, why in one.items()}
+        write_not_selected(out, {name: why for name, why in everything.items() if name not in has})
 
 
 def _name(folder: Path) -> str:
