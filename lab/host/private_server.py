@@ -29,6 +29,8 @@ INOTIFY_NEEDED = 1024
 BUSY = 30.0
 # Seconds that the kernel may take to detach the pool's loop device.
 DETACHED = 20.0
+# Bytes that its database and its logs need; without them it ends with a message that names no disk.
+ROOM = 64 << 20
 CGROUPS = Path("/sys/fs/cgroup")
 # The seals that liblxc requires of a binary in memory before it trusts it (src/lxc/rexec.c).
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -164,6 +166,7 @@ class PrivateServer:
         binary = daemon_binary()
         if binary is None:
             raise LabError("incusd is not installed; run lab/bootstrap, or name a server with --lab-host")
+        runs.check_room(ROOM)
         self.folder.mkdir(parents=True, exist_ok=True)
         _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)

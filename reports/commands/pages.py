@@ -14,7 +14,7 @@ from clusterproof.reports.decide.policy import DEFAULT, load_policy
 from clusterproof.reports.exports.allure_report import TOOLS, TRAIL, AllureMissingError, make_report
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.from_results import build_matrix
-from clusterproof.reports.matrix.terminal import terminal
+from clusterproof.reports.matrix.terminal import show_lines, terminal
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.ledger import load_ledger
 from clusterproof.reports.results.results import FILENAME, read
@@ -35,7 +35,7 @@ def matrix(run: RunFolder = Path("out/latest")) -> None:
 
 def show(run: Path, history: Path | None = None) -> None:
     """Make the pages of ``run`` and print its matrix."""
-    with refusing():
+    with refusing("--run"):
         published = publish(run, load_ledger(), history)
     terminal(published.matrix)
     typer.echo(f"page: {published.html}")
@@ -110,5 +110,4 @@ def diff(
     if as_json:
         typer.echo(comparison.model_dump_json(by_alias=True, indent=1))
         return
-    for line in lines(comparison):
-        typer.echo(line)
+    show_lines(lines(comparison))

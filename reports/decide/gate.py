@@ -12,6 +12,7 @@ from typing import NamedTuple
 from clusterproof.builds import Expectation
 from clusterproof.reports.decide.policy import Explanation, Policy
 from clusterproof.reports.decide.same_failure import same_failures
+from clusterproof.reports.decide.standing import Standing
 from clusterproof.reports.history.repeats import repeats
 from clusterproof.reports.results.answers import cell_in_words, tally
 from clusterproof.reports.results.kept_evidence import pasteable
@@ -107,13 +108,15 @@ def gate(
     before: Iterable[Cell] | None = None,
     today: date | None = None,
     run_dir: Path | None = None,
+    stands_on: Standing | None = None,
 ) -> GateResult:
     """Judge the results of the run in ``run_dir`` by ``policy``; ``problems`` are the results that are missing.
 
     The exit code is 1 where a verdict fails the run, 2 where none does but cells are blocked,
     nothing was judged, or a result is missing, and 0 otherwise. ``before`` are the results of the
     predecessor, where the policy judges a build against it. ``today`` (in UTC, where not given)
-    decides which explanations have expired.
+    decides which explanations have expired. ``stands_on`` is what the run was to have of all cells there
+    are: a policy that judges a build against its predecessor takes all of them.
 
     Of a cell that ran more than once the newest result counts; but a repeat lifts a block only,
     never an unexpected verdict: a bug that shows now and then is a bug.
@@ -126,6 +129,8 @@ def gate(
         objection for cell in standing if (objection := _objection(cell, policy, past, today, used)) is not None
     ]
     missing = [*problems, *(past.missing(standing) if past else ())]
+    if stands_on and policy.against:
+        missing += stands_on.gaps
     blocked = [one for one in found if one.weight is Weight.BLOCKS]
     if len(blocked) <= policy.max_blocked and len(blocked) < len(standing):
         found = [
@@ -139,6 +144,7 @@ def gate(
         if one not in used
     ]
     notes += same_failures(standing)
+    stands = [f"stands on: {one}" for one in stands_on.lines] if stands_on else []
     code, says = _summed_up(policy, standing, found, missing if policy.complete else [])
     counts = tally((cell.verdict, cell.role) for cell in standing)
     word = "passed" if code == PASSED else "not passed"
@@ -148,6 +154,7 @@ def gate(
     lines = [f"missing: {one_line(problem)}" for problem in missing]
     lines += [f"note: {one_line(note)}" for note in notes]
     lines += [one.line(run_dir) for one in found]
+    lines += stands
     return GateResult(
         exit_code=code if policy.enforced else PASSED,
         lines=[*lines, summary],
@@ -157,7 +164,7 @@ def gate(
         cells=standing,
         objections=tuple(found),
         missing=tuple(missing),
-        notes=tuple(notes),
+        notes=(*notes, *stands),
     )
 
 

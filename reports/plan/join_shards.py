@@ -21,7 +21,9 @@ from clusterproof.reports.results.results import (
     FILENAME,
     PLANNED,
     Cell,
+    not_selected,
     scan,
+    write_not_selected,
     write_planned,
 )
 
@@ -56,8 +58,11 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
     try:
         unfinished.mkdir(parents=True)
         write_planned(unfinished, planned)
+        _keep_not_selected(folders, unfinished, planned)
         _copy(folders, unfinished, one_suite=bool(shards))
         unfinished.rename(out)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(out)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return problems
@@ -85,6 +90,15 @@ def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
     # What each shard says of the daemons of a build is one statement of the whole run.
     cells += join_judgements(judgements)
     (out / FILENAME).write_text("".join(f"{cell.line()}\n" for cell in cells), encoding="utf-8")
+
+
+def _keep_not_selected(folders: Sequence[Path], out: Path, planned: Iterable[str]) -> None:
+    """Keep which cells none of the runs was to have, where all of them say so."""
+    known = [not_selected(folder) for folder in folders]
+    if all(one is not None for one in known):
+        has = set(planned)
+        everything = {name: why for one in known if one for name, why in one.items()}
+        write_not_selected(out, {name: why for name, why in everything.items() if name not in has})
 
 
 def _name(folder: Path) -> str:

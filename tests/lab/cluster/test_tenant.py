@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusterproof.exit_status import ExitStatus
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.cluster import existing_cluster, tenant
 from clusterproof.lab.cluster.existing_cluster import ExistingCluster
@@ -312,7 +313,7 @@ class TestOption:
 
     def test_says_what_it_would_do_and_does_nothing(self, checkout, server):
         result = self.run(checkout, "suites")
-        assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+        assert result.ret == ExitStatus.INCOMPLETE
         text = "\n".join(result.outlines)
         assert "to be run: suites/membership/test_name.py::test_quiet[incus@7.0.2]" in text
         assert "test_loud[" not in text

@@ -10,6 +10,7 @@ from clusterproof.reports.decide import gate as gates
 from clusterproof.reports.decide.gate import Weight, gate_faults
 from clusterproof.reports.decide.policy import Policy, load_policy
 from clusterproof.reports.results.answers import answer, in_words
+from clusterproof.reports.results.results import write_not_selected, write_planned
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.samples import INCUS_604, INCUS_702, LXD_502, START, cell, record, write_run
 
@@ -199,7 +200,7 @@ def test_the_command_exits_as_the_gate_says(tmp_path, verdict, policy, status):
 def test_an_unknown_policy_is_refused(tmp_path):
     write_run(tmp_path / "r", [])
     result = CliRunner().invoke(app, ["gate", "--run", str(tmp_path / "r"), "--policy", "lenient"])
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr == (
         'error: policy "lenient" is neither one of expected, nightly, none, qualification, strict nor a file; '
         "name one of them\n"
@@ -360,9 +361,12 @@ def test_a_build_is_qualified_against_its_predecessor_in_history(tmp_path):
     before = having(Verdict.CONFORMS, build=INCUS_604, run="old")
     record(tmp_path / "history.sqlite", [before])
     run = write_run(tmp_path / "r", [having(Verdict.REGRESSED), having(Verdict.BLOCKED, build=LXD_502)])
+    write_planned(run, [f"{before.scenario}[{build}]" for build in ("incus@7.0.2", "lxd@5.0.2")])
+    write_not_selected(run, {})
     result = command("--run", run, "--policy", "qualification", "--build", "incus@7.0.2")
     assert result.exit_code == 1
-    first, worse, summary = result.stdout.splitlines()
+    first, worse, stands_on, summary = result.stdout.splitlines()
+    assert stands_on == "stands on: the only cell of incus@7.0.2"
     assert first == "incus@7.0.2 against incus@6.0.4 (6.0.4-2+deb13u10)"
     assert "(incus@6.0.4 conforms)" in worse
     assert "1 cell worse than on the predecessor (has the bug: 1 regressed)" in summary
@@ -393,6 +397,6 @@ def test_one_build_of_a_run_can_be_judged_alone(tmp_path):
 def test_what_cannot_be_compared_is_one_line(tmp_path, args, words):
     run = write_run(tmp_path / "r", [having(Verdict.CLEAR)])
     result = command("--run", run, *args)
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert words in result.stderr
     assert result.stderr.count("\n") == 1

@@ -208,13 +208,13 @@ def test_the_commands(machines, tmp_path):
     [
         (["merge", "nowhere"], 'no file or folder "nowhere"'),
         (["export", "--history", "nowhere"], 'no history "nowhere"'),
-        (["export", "--history", "h", "--out", "h/x"], 'cannot write "h/x": '),
+        (["export", "--history", "h", "--out", "h/x"], 'cannot use "h/x": '),
     ],
 )
 def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)
     merge([write_run(tmp_path / "r", [at(1)])], tmp_path / "h")
     result = run(*args)
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr.startswith(f"error: {words}")
     assert result.stderr.count("\n") == 1

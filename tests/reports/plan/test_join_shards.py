@@ -204,7 +204,7 @@ def test_shards_on_the_command_line(tmp_path, monkeypatch, ledger, cells):
     assert CliRunner().invoke(app, ["gate", "--run", "out/merged"]).exit_code == 1
     # A second time nothing is made anew, and nothing is lost.
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 4
+    assert done.exit_code == 64
     assert 'error: "out/merged" is there already; name another folder' in done.output
 
 

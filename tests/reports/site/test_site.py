@@ -489,13 +489,13 @@ def test_what_keeps_the_command_from_making_a_site_is_told_in_one_line(checkout,
     write_run(checkout / "out/r", run)
     (checkout / "file").touch()
     result = invoke("site", "out/r", "--out", "file/site")
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert re.fullmatch(
-        r'error: cannot write "file/site[^"]*": Not a directory; name .* --out\n', result.stderr
+        r'error: cannot use "file/site[^"]*": Not a directory; name .* --out\n', result.stderr
     )
     (checkout / "broken").write_text("x" * 999)
     result = invoke("site", "--history", "broken")
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr.startswith('error: history "broken" cannot be used (file is not a database)')
     assert result.stderr.count("\n") == 1
 
