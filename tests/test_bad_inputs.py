@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -22,7 +23,8 @@ from clusterproof.reports.results.results import FILENAME
 from tests.fakes import stay_alone
 from tests.samples import cell, write_run
 
-COMMANDS = typer.main.get_command(app).commands
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = GROUP.commands
 VERBS = [verb for verbs in GROUPS.values() for verb in verbs]
 
 

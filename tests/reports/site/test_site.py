@@ -104,8 +104,8 @@ def test_the_front_page_tells_all_without_colours(out):
         behind = "" if verdict is Verdict.NOT_APPLICABLE else f" {verdict}"
         assert f"{verdict.sign} {answer(verdict)}{behind}" in words
         assert verdict.meaning in words or verdict is Verdict.NOT_APPLICABLE
-    for said in Answer:
-        assert said.meaning in words
+    for one in Answer:
+        assert one.meaning in words
     words = load(out / "index.html").words
     for said in ("● has the bug reproduced", "✓ free of it conforms", "▲ fails otherwise failed", "no run"):
         assert said in words
