@@ -1,4 +1,4 @@
-"""Client certificates that are made for one run and thrown away with it."""
+"""Certificates that are made for one run and thrown away with it: the client's, and clusters' own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -17,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from clusterproof.lab.core.known_secrets import register
 
 NAME = "clusterproof"
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 
 def make_certificate(folder: Path, name: str = NAME) -> tuple[Path, Path]:
@@ -43,28 +45,64 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def cluster_certificate(
+    name: str, address: str, *, lasts: timedelta = WEEK, key: bytes | None = None
+) -> tuple[str, str]:
+    """Return (certificate, key) in PEM for a cluster whose member ``name`` is at ``address``.
+
+    The certificate became valid a day ago and will be for ``lasts`` from now; less than nothing makes one that
+    has expired. ``key`` is the private key in PEM, by default a new one.
+    """
+    private = _load(key) if key else ec.generate_private_key(ec.SECP384R1())
+    names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ip_address(address))])
+    return (
+        _signed(private, name, lasts, ExtendedKeyUsageOID.SERVER_AUTH, names).decode(),
+        register(_pem(private).decode()),
+    )
+
+
+def _load(key: bytes) -> ec.EllipticCurvePrivateKey:
+    private = serialization.load_pem_private_key(key, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    return private
+
+
 def _make(cert_path: Path, key_path: Path, name: str) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
+    key_path.touch(mode=0o600)
+    key_path.write_bytes(_pem(key))
+    cert_path.write_bytes(_signed(key, name, WEEK, ExtendedKeyUsageOID.CLIENT_AUTH))
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _signed(
+    key: ec.EllipticCurvePrivateKey,
+    name: str,
+    lasts: timedelta,
+    usage: x509.ObjectIdentifier,
+    *more: x509.ExtensionType,
+) -> bytes:
+    """Return a certificate for ``name`` in PEM, signed with its own ``key``."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         # Members' clocks may be behind the clock here.
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=7))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(key, hashes.SHA384())
+        .not_valid_before(now - DAY)
+        .not_valid_after(now + lasts)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     )
-    key_path.touch(mode=0o600)
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    for extension in more:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
