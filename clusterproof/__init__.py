@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from clusterproof.fixtures.shown import Shown
     from clusterproof.fixtures.symptoms import SymptomWatch
     from clusterproof.lab.cluster.ceph import Ceph
-    from clusterproof.lab.cluster.certificates import cluster_certificate
+    from clusterproof.lab.cluster.certificates import cluster_certificate, renewed_certificate
     from clusterproof.lab.cluster.cluster import Cluster, Instance
     from clusterproof.lab.cluster.held_request import HeldRequest
     from clusterproof.lab.cluster.idle_connection import idle_connection
@@ -45,6 +45,7 @@ __all__ = [
     "eventually",
     "idle_connection",
     "refused",
+    "renewed_certificate",
 ]
 
 PACKAGE = Path(__file__).parent
@@ -55,7 +56,7 @@ _HOMES = {
     "fixtures.shown": ("Shown",),
     "fixtures.symptoms": ("SymptomWatch",),
     "lab.cluster.ceph": ("Ceph",),
-    "lab.cluster.certificates": ("cluster_certificate",),
+    "lab.cluster.certificates": ("cluster_certificate", "renewed_certificate"),
     "lab.cluster.cluster": ("Cluster", "Instance"),
     "lab.cluster.held_request": ("HeldRequest",),
     "lab.cluster.idle_connection": ("idle_connection",),

@@ -45,33 +45,44 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def cluster_certificate(
-    name: str, address: str, *, lasts: timedelta = WEEK, key: bytes | None = None
-) -> tuple[str, str]:
+def cluster_certificate(name: str, address: str, *, lasts: timedelta = WEEK) -> tuple[str, str]:
     """Return (certificate, key) in PEM for a cluster whose member ``name`` is at ``address``.
 
     The certificate became valid a day ago and will be for ``lasts`` from now; less than nothing makes one that
-    has expired. ``key`` is the private key in PEM, by default a new one.
+    has expired.
     """
-    private = _load(key) if key else ec.generate_private_key(ec.SECP384R1())
+    key = ec.generate_private_key(ec.SECP384R1())
     names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ip_address(address))])
-    return (
-        _signed(private, name, lasts, ExtendedKeyUsageOID.SERVER_AUTH, names).decode(),
-        register(_pem(private).decode()),
-    )
+    now = datetime.now(UTC)
+    certificate = _signed(key, _called(name), now - DAY, now + lasts, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return certificate.decode(), register(_pem(key).decode())
 
 
-def _load(key: bytes) -> ec.EllipticCurvePrivateKey:
+def renewed_certificate(certificate: bytes, key: bytes) -> tuple[str, str]:
+    """Return (certificate, key) in PEM: ``certificate`` made anew for the same names and the same ``key``.
+
+    It is valid from a second after the old one, so that it is the newer one and valid everywhere.
+    """
+    old = x509.load_pem_x509_certificate(certificate)
     private = serialization.load_pem_private_key(key, None)
     assert isinstance(private, ec.EllipticCurvePrivateKey)
-    return private
+    names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    begins = old.not_valid_before_utc + timedelta(seconds=1)
+    renewed = _signed(private, old.subject, begins, begins + WEEK, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return renewed.decode(), register(key.decode())
+
+
+def _called(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _make(cert_path: Path, key_path: Path, name: str) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
+    now = datetime.now(UTC)
     key_path.touch(mode=0o600)
     key_path.write_bytes(_pem(key))
-    cert_path.write_bytes(_signed(key, name, WEEK, ExtendedKeyUsageOID.CLIENT_AUTH))
+    # Members' clocks may be behind the clock here.
+    cert_path.write_bytes(_signed(key, _called(name), now - DAY, now + WEEK, ExtendedKeyUsageOID.CLIENT_AUTH))
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -84,23 +95,21 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _signed(
     key: ec.EllipticCurvePrivateKey,
-    name: str,
-    lasts: timedelta,
+    subject: x509.Name,
+    begins: datetime,
+    ends: datetime,
     usage: x509.ObjectIdentifier,
     *more: x509.ExtensionType,
 ) -> bytes:
-    """Return a certificate for ``name`` in PEM, signed with its own ``key``."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    """Return a certificate for ``subject`` in PEM, signed with its own ``key``."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Members' clocks may be behind the clock here.
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + lasts)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     )
     for extension in more:

@@ -9,7 +9,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from clusterproof.lab.cluster.certificates import cluster_certificate, make_certificate
+from clusterproof.lab.cluster.certificates import (
+    cluster_certificate,
+    make_certificate,
+    renewed_certificate,
+)
 from clusterproof.lab.core.redaction import redact
 
 ROUNDS = 25
@@ -82,12 +86,17 @@ def test_a_cluster_certificate_may_have_expired():
     assert read.not_valid_before_utc < read.not_valid_after_utc < datetime.now(UTC)
 
 
-def test_a_cluster_certificate_is_renewed_for_its_key():
+def test_a_certificate_is_renewed_for_its_key_and_names():
     old, key = cluster_certificate("m1", "192.0.2.1")
-    new, same = cluster_certificate("m1", "192.0.2.1", key=key.encode())
-    assert new != old
+    new, same = renewed_certificate(old.encode(), key.encode())
     assert same == key
     assert is_pair(new.encode(), key.encode())
+    before, after = (x509.load_pem_x509_certificate(one.encode()) for one in (old, new))
+    assert before.not_valid_before_utc < after.not_valid_before_utc < datetime.now(UTC)
+    assert after.not_valid_after_utc > datetime.now(UTC)
+    assert before.subject == after.subject == after.issuer
+    names = [one.extensions.get_extension_for_class(x509.SubjectAlternativeName) for one in (before, after)]
+    assert names[0] == names[1]
 
 
 def test_the_key_of_a_cluster_certificate_is_a_secret():
