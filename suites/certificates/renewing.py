@@ -1,6 +1,6 @@
 """Renewing a cluster's certificate the way its documentation says, and what members serve."""
 
-from clusterproof import PORT, CommandError, Member, refused
+from clusterproof import PORT, Cluster, CommandError, Member, eventually, refused, renewed_certificate
 
 
 def renew(member: Member, pair: tuple[str, str]) -> str:
@@ -11,6 +11,18 @@ def renew(member: Member, pair: tuple[str, str]) -> str:
     command = ["cluster", "update-certificate", "/root/new.crt", "/root/new.key"]
     refusal = refused(member.client, *command, timeout=120)
     return str(refusal or "")
+
+
+def made_anew(member: Member) -> tuple[str, str]:
+    """Return the cluster's certificate made anew, and its key, as ``member`` has them."""
+    certificate, key = (member.read(f"{member.facts.state_dir}/cluster.{kind}") for kind in ("crt", "key"))
+    return renewed_certificate(certificate, key)
+
+
+def take_offline(cluster: Cluster, member: Member) -> None:
+    """Kill the daemon of ``member`` and wait until the cluster knows."""
+    member.daemon.kill()
+    eventually(lambda: cluster.statuses()[member.name], lambda status: status == "Offline", within=120)
 
 
 def served(member: Member, port: int = PORT) -> str:
