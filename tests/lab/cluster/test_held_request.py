@@ -16,10 +16,19 @@ from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.substrates.machine import Result
 
 
+class Server(socketserver.ThreadingUnixStreamServer):
+    """A server that wants a body once ``wants`` is set."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, Handler)
+        self.wants = threading.Event()
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Wants the body once ``wants`` is set, and answers with it."""
+    """Answers with the body."""
 
     protocol_version = "HTTP/1.1"
+    server: Server
 
     def handle_expect_100(self):
         assert self.server.wants.wait(60)
@@ -44,8 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path):
-    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "socket"), Handler) as server:
-        server.wants = threading.Event()
+    with Server(str(tmp_path / "socket")) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
