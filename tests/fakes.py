@@ -597,7 +597,7 @@ LAB_COMMANDS = re.compile(
     r"systemctl (daemon-reload|start|stop|kill|reset-failed|is-active)\b|journalctl --sync|^sync$"
     r"|/run/clusterproof-evidence\.sh|cloud-init clean|/var/log/cloud-init-output\.log"
     r"|^(mkdir -p|rm -f) /etc/systemd/system/(incus|lxd)\.service\.d|mkdir -p /(run/systemd/system/|etc/ceph)"
-    r"|(incus|lxc) image (info|import)|mv /root/clusterproof\.snap\.part"
+    r"|(incus|lxc) image (info|import)|mv /root/clusterproof\.snap\.part|cat /var/log/(incus|lxd)/"
 )
 
 

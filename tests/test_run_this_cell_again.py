@@ -35,8 +35,8 @@ CHANGE = {
 def test_the_command_on_its_page(tmp_path, facts):
     run = write_run(tmp_path / "out" / "r1", [cell(**facts)])
     publish(run, load_ledger())
-    (page,) = [path for path in run.rglob("*.html") if "Run this cell again" in path.read_text()]
-    said = re.search(r'id="command">(.*?)</code>', page.read_text(), re.DOTALL)
+    page = next(path for path in run.rglob("*.html") if 'id="again"' in path.read_text())
+    said = re.search(r'id="command"[^>]*>(.*?)</pre>', page.read_text(), re.DOTALL)
     program, verb, *arguments = shlex.split(unescape(said[1]))
     assert (program, verb) == ("clusterproof", "qualify")
     done = subprocess.run(

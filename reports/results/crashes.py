@@ -85,12 +85,18 @@ def crash_lines(cells: Iterable[Cell], run_dir: Path | None = None) -> Iterator[
 
 def _judged(build: Build, cells: Sequence[Cell], issue: Issue, text: str) -> Cell:
     counting = [cell for cell in cells if counts(cell)]
-    findings = _findings(counting, build.name)
+    findings, known = _findings(counting, build.name), []
+    for one in issue.known_crashes:
+        alike = [found for found in findings if one.matches(found[0][1].lines)]
+        findings = [found for found in findings if found not in alike]
+        known += [f"{_said(found)} is known (docs/findings/{one.finding}.md)" for found in alike]
     if findings:
         observation, reason = Observation.SYMPTOM, "; ".join(map(_said, findings))
     elif counting:
         observation = Observation.CONFORMS
-        reason = f"no daemon crashed in {_number(len(counting))} that {_were(counting)} judged"
+        other = "other " if known else ""
+        reason = f"no {other}daemon crashed in {_number(len(counting))} that {_were(counting)} judged"
+        reason = "; ".join([*known, reason])
     else:
         blocked = any(cell.observation is Observation.LAB_ERROR for cell in cells)
         observation = Observation.LAB_ERROR if blocked else Observation.NOT_RUN

@@ -201,9 +201,10 @@ def test_no_members(tmp_path):
     assert files(tmp_path) == {}
 
 
-def test_collecting_never_raises(tmp_path):
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "m1").write_text("a file where the folder should be")
-    collect_evidence.collect(cluster(member("m1", archive()), past_logs={"m1": ["log"]}), tmp_path)
+    with pytest.raises(OSError, match="m1"):
+        collect_evidence.collect(cluster(member("m1", archive()), past_logs={"m1": ["log"]}), tmp_path)
 
 
 @pytest.mark.skipif(not shutil.which("timeout"), reason="needs timeout(1) of coreutils")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.samples import INCUS_702, INCUS_751, LXD_502, START, cell
 
 ISSUE = load_ledger()["daemon-does-not-crash"]
+CHECKOUT = Path(__file__).parents[3]
 TEXT = "ab12"
 UNJUDGED = [
     {"observation": Observation.LAB_ERROR},
@@ -59,6 +61,31 @@ def test_a_crash_breaks_it(kind):
     assert broken.reason == f"{kind} of the daemon of m1 in 2 cells (abc): panic: oh; see evidence/b"
     assert (broken.evidence, broken.started) == ("evidence/b", START)
     assert broken.crashes == (crash(kind=kind),)
+
+
+WAITING_LEADER = (
+    "panic: runtime error: invalid memory address or nil pointer dereference",
+    "goroutine 143 [running]:",
+    "github.com/canonical/lxd/lxd/db.(*Cluster).Transaction(0xc00022c9a0?, {0x1edee60?, 0x314e620?}, 0x7?)",
+    "github.com/canonical/lxd/lxd/cluster.(*Gateway).heartbeat(0xc00022c9a0, {0x1edf0a8, 0xc0006e0140}, 0x0)",
+)
+
+
+def test_a_crash_that_a_finding_describes_does_not_break_it():
+    known = crash(lines=WAITING_LEADER)
+    kept = judged(cell(crashes=(known,)))["incus@7.0.2"]
+    assert kept.observation is Observation.CONFORMS
+    assert kept.reason.startswith("panic of the daemon of m1 in 1 cell (abc): panic: runtime error")
+    assert "is known (docs/findings/upgrade-waiting-leader-panics.md); no other daemon crashed" in kept.reason
+    broken = judged(cell(crashes=(known, crash(digest="def"))))["incus@7.0.2"]
+    assert broken.reason == "panic of the daemon of m1 in 1 cell (def): panic: oh"
+    assert [one.digest for one in broken.crashes] == ["def"]
+
+
+def test_every_known_crash_has_its_page():
+    assert ISSUE.known_crashes
+    for known in ISSUE.known_crashes:
+        assert (CHECKOUT / "docs" / "findings" / f"{known.finding}.md").is_file()
 
 
 def test_each_crash_is_in_the_reason_once():

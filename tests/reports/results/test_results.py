@@ -60,7 +60,8 @@ def test_the_keys_of_a_line():
     line = json.loads(cell(peer=INCUS_604, evidence="evidence/a").line())
     assert list(line) == [
         "run", "scenario", "issue", "role", "build", "peer", "substrate", "observation", "expectation",
-        "verdict", "reason", "seconds", "phases", "evidence", "started", "suite", "text", "fault", "crashes",
+        "verdict", "reason", "seconds", "phases", "evidence", "started", "suite", "text", "fault",
+        "injected", "crashes",
     ]  # fmt: skip
     assert line["build"] == {
         "name": "incus@7.0.2",
