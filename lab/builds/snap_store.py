@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import RISKS
 from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.unreachable import why_unreachable
 
 STORE = "https://api.snapcraft.io"
 TIMEOUT = 30.0
@@ -95,7 +96,10 @@ def resolve(snap: str, channel: str) -> Release:
     except requests.HTTPError as error:
         raise LabError(f"the snap store has no snap {snap} ({error})") from error
     except requests.RequestException as error:
-        raise LabError(f"the snap store cannot be asked for {snap} {channel}: {error}") from error
+        raise LabError(
+            f"the snap store cannot be asked for {snap} {channel} at {store}: {why_unreachable(error)}; "
+            "name another one with LAB_SNAP_STORE, or a revision that is baked: --build CHANNEL=REVISION"
+        ) from error
     except ValidationError as error:
         raise LabError(f"the snap store's answer at {url} is not of its documented form: {error}") from error
     return found.find(channel, architecture())

@@ -120,6 +120,17 @@ def began(pid: int) -> str:
     return ""
 
 
+def state_of(pid: int) -> tuple[str, str]:
+    """Return the name of process ``pid`` and its state, a letter as in proc(5); both empty where it ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return "", ""
+    # The name may have blanks and brackets.
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return name, rest.split()[0]
+
+
 def command_lines() -> Iterator[tuple[int, list[str]]]:
     """Yield the id and the command line of every process; the kernel's own threads have an empty one."""
     for process in psutil.process_iter(["cmdline"]):

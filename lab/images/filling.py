@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from clusterproof.builds import parse_version
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.core.errors import LabError
@@ -20,6 +19,9 @@ from clusterproof.lab.images.rootfs import RootfsImage
 
 # Puts what a first boot has installed into the folder of a root file system, and returns its version.
 Fill = Callable[[Path], str]
+# Returns the version that a daemon reports where files, by their places, are laid over the image given. That
+# runs, and not here.
+AskVersion = Callable[[RootfsImage, Mapping[str, Path]], str]
 
 WITHOUT_SECURITY = frozenset({"sid", "unstable", "testing", "experimental"})
 """Suites for which Debian's security archive has nothing."""
@@ -27,21 +29,12 @@ WITHOUT_SECURITY = frozenset({"sid", "unstable", "testing", "experimental"})
 # mmdebstrap's own hooks, which make package files of this computer visible to the installation.
 FILES_INSIDE = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 
-# Asks the daemon $2 in the root file system $1 for its version, into the file $3. Without /proc it ends at once
-# and prints nothing; the mount is gone with its namespace. The loader names only the first library that is
-# missing, and the log of commands wants one line.
-_ASK = (
-    'mount -t proc proc "$1/proc" && chroot "$1" ldconfig || exit; chroot "$1" "$2" --version >"$3" && exit; '
-    "status=$?; missing=$(chroot \"$1\" ldd \"$2\" 2>&1 | sed -n 's/^[[:space:]]*\\(.*not found\\).*/\\1/p' | "
-    'paste -s -d ";" -); [ -z "$missing" ] || echo "error: $2 lacks $missing" >&2; exit $status'
-)
-
 
 class RootFiller:
     """Fills the folder ``root``, which must not be there, for the image of ``build``.
 
-    ``packages.tsv`` is written beside it. ``fill`` is for builds that a first boot installs, and ``make_base``
-    makes the image of another build.
+    ``packages.tsv`` is written beside it. ``fill`` is for builds that a first boot installs, ``ask`` for a
+    daemon of the user's, and ``make_base`` makes the image of another build.
     """
 
     def __init__(
@@ -55,6 +48,7 @@ class RootFiller:
         commands: LoggedCommands,
         progress: Progress,
         fill: Fill | None,
+        ask: AskVersion | None,
         make_base: Callable[[CatalogueBuild], RootfsImage],
     ) -> None:
         self._build = build
@@ -65,6 +59,7 @@ class RootFiller:
         self._commands = commands
         self._progress = progress
         self._fill = fill
+        self._ask = ask
         self._make_base = make_base
 
     def install(self, build: CatalogueBuild, files: Sequence[Path] = ()) -> str:
@@ -80,8 +75,15 @@ class RootFiller:
         return self._inventory()
 
     def lay_over(self, base: CatalogueBuild, files: Mapping[str, Path]) -> str:
-        """Unpack the image of ``base`` and lay ``files`` over it; the daemon there reports the version."""
+        """Unpack the image of ``base`` and lay ``files`` over it; the version is the one the daemon reports.
+
+        ``files`` are by their places in the root file system, without the slash at the beginning.
+        """
+        if self._ask is None:
+            raise LabError(f"{self._build.name} has a daemon of yours, which the lab host runs for its version")
         image = self._make_base(base)
+        self._progress("asking for its version, in a container")
+        version = self._ask(image, files)
         self._progress("unpacking")
         self._commands.run(self._kind.unpack(image.rootfs, image.folder, self._root))
         for place, file in files.items():
@@ -89,8 +91,11 @@ class RootFiller:
         daemon = self._root / self._build.facts.daemon.lstrip("/")
         if not daemon.is_symlink():  # whose target might be this computer's
             daemon.chmod(0o755)  # which an artifact of a workflow does not keep
+        if len(files) > 1:
+            # This computer's own, as the image's may be the user's by now; it only reads the libraries.
+            self._commands.run(["ldconfig", "-r", str(self._root)])
         self._inventory()
-        return self._reported()
+        return version
 
     def _put(self, file: Path, place: str) -> None:
         """Put ``file`` to ``place`` in the root file system, links as links. Raises LabError, OSError."""
@@ -138,23 +143,6 @@ class RootFiller:
             if self._mirror.security and first not in WITHOUT_SECURITY:
                 argv.append(f"deb {self._mirror.security} {first}-security main")
         return argv
-
-    def _reported(self) -> str:
-        """Return the version that the daemon in the root file system reports."""
-        daemon = self._build.facts.daemon
-        answer = self._root.with_name("version")
-        self._commands.run(["sh", "-c", _ASK, "sh", str(self._root), daemon, str(answer)])
-        said = " ".join(answer.read_text("utf-8", errors="replace").split())
-        answer.unlink()
-        version = said.partition(" ")[0]
-        try:
-            parse_version(version)
-        except ValueError as error:
-            raise LabError(
-                f'{self._build.name}: {daemon} --version prints "{said[:80]}", '
-                "which is not a version; is it the product's daemon?"
-            ) from error
-        return version
 
     def _inventory(self) -> str:
         """Write ``packages.tsv`` (name, version, architecture); return the version of the product's package.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from clusterproof.lab.core.processes import state_of
 from clusterproof.lab.core.redaction import redact
 from clusterproof.lab.images.image import Image
 
@@ -65,6 +67,33 @@ def check_limit(name: str, argv: list[str], result: Result, lasted: float, timeo
     return result
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What this computer sees of a running machine: its first process, its address, its service's processes.
+
+    ``service`` is the cgroup.procs file with the processes of the product's service, None where there is none.
+    """
+
+    pid: int
+    began: str
+    address: str
+    service: Path | None
+
+    def stopped(self) -> str:
+        """Return which process is stopped by a signal: the first one or one of the service; empty for none."""
+        for pid in (self.pid, *self._of_service()):
+            name, state = state_of(pid)
+            if state == "T":
+                return "the first process" if pid == self.pid else name
+        return ""
+
+    def _of_service(self) -> list[int]:
+        try:
+            return [int(line) for line in self.service.read_text().split()] if self.service else []
+        except OSError:
+            return []
+
+
 class Machine(Protocol):
     """One throwaway machine. Times are in seconds. Raises LabError where the machine itself fails.
 
@@ -105,6 +134,9 @@ class Machine(Protocol):
 
     def running(self) -> bool:
         """Say whether the machine runs."""
+
+    def watched(self) -> Watched | None:
+        """Return what can be watched of it from this computer, None while it does not run or is elsewhere."""
 
     def console(self) -> str:
         """Return the output of its serial console; empty where it has none."""

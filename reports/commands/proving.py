@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from clusterproof.exit_status import ExitStatus, in_words, status_of
 from clusterproof.reports.commands.errors import print_problems, refuse, refusing
 from clusterproof.reports.commands.histories import Sources
 from clusterproof.reports.history.merge_results import results_in
@@ -37,7 +38,7 @@ def prove(sources: Sources) -> None:
                 found = worth_keeping(issue, gathered(seen[name], read_proofs(issue)))
             write_proofs(issue, found)
         except OSError as error:
-            refuse(f'cannot write "{error.filename}": {error.strerror}; proofs are kept in a checkout')
+            refuse(in_words(error, "proofs are kept in a checkout"), status=status_of(error))
         proofs[name] = found
         shown = issue.path.relative_to(issue.path.parents[2])
         problems += [f"{shown}: {line}" for line in (*contradictions(issue, found), *wrong_claims(issue, found))]
@@ -47,7 +48,7 @@ def prove(sources: Sources) -> None:
         f"{count.bounds} bounds: {count.both_sides} shown on both sides, {count.one_side} on one; "
         f"{count.tracks} whole tracks: {count.tracks_shown} shown"
     )
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(ExitStatus.STOPPED if problems else ExitStatus.AS_EXPECTED)
 
 
 def _lines(run: Path, cell: Cell) -> Iterator[str]:

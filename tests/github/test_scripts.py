@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -669,6 +671,17 @@ class FakeGitHub:
 REGRESSED = {"observation": "symptom", "expectation": "fixed", "reason": "member m2 is not ONLINE"}
 
 
+@dataclass
+class Reporter:
+    """How to report what a run showed, and the GitHub that is told."""
+
+    report: Callable[..., int]
+    github: FakeGitHub
+
+    def __call__(self, *cells, arguments=()):
+        return self.report(*cells, arguments=arguments)
+
+
 @pytest.fixture
 def reporter(tmp_path, monkeypatch):
     """Return the program and a GitHub of its own, and how to report what a run showed."""
@@ -682,8 +695,7 @@ def reporter(tmp_path, monkeypatch):
         run = write_run(tmp_path / f"run-{next(runs)}", list(cells))
         return program.main([str(run), *arguments])
 
-    report.github = github
-    return report
+    return Reporter(report, github)
 
 
 def test_one_issue_for_each_unexpected_verdict(reporter):

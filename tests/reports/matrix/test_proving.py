@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from clusterproof.builds import Bound, Range
+from clusterproof.exit_status import ExitStatus
 from clusterproof.reports.commands import app
 from clusterproof.reports.matrix.proving import (
     Tally,
@@ -187,7 +188,7 @@ class TestCommand:
     def test_says_what_it_contradicts_and_fails(self, checkout):
         shown = cell(build=build("incus@6.0.3", "6.0.3", "6.0"), expectation="fixed", observation=SYMPTOM)
         result = self.prove(self.run(checkout, shown))
-        assert result.exit_code == 1
+        assert result.exit_code == ExitStatus.STOPPED
         said = "test_downgrade.toml: the range incus 6.0 says fixed 6.0.2, and incus@6.0.3"
         assert said in result.stderr
 
@@ -209,5 +210,5 @@ class TestCommand:
     def test_a_damaged_proof_is_one_line(self, checkout):
         (checkout / "suites/upgrade/test_downgrade.proofs.jsonl").write_text("{\n")
         result = self.prove(self.run(checkout, cell()))
-        assert result.exit_code == 4
+        assert result.exit_code == ExitStatus.USAGE
         assert result.stderr.startswith("error: suites/upgrade/test_downgrade.proofs.jsonl:1: line: Invalid")
