@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from clusterproof.exit_status import ExitStatus, fault, in_words, status_of
+from clusterproof.fixtures.options import EMPTY
 
 # What all errors of usage are; typer exports only one kind of them.
 _ClickError = typer.BadParameter.__mro__[2]
@@ -63,9 +64,9 @@ def empty_argument(given: Sequence[str]) -> str | None:
             return None
         if not argument.strip():
             option = f" after {before}" if before.startswith("-") else ""
-            return f"an argument{option} is empty: a variable that is not set? Give a value, or leave it out"
+            return f"an argument{option} {EMPTY}"
         if found := _EMPTY.fullmatch(argument):
-            return f"{found[1]} is empty: a variable that is not set? Give a value, or leave it out"
+            return f"{found[1]} {EMPTY}"
         before = argument
     return None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from clusterproof.builds import Build, Expectation
+from clusterproof.builds import Build, Expectation, Product
 from clusterproof.reports.decide.policy import DEFAULT, load_policy
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.from_results import build_matrix
@@ -24,9 +24,10 @@ from clusterproof.reports.site.lookup_page import lookup_page
 from clusterproof.reports.site.material import Material
 from clusterproof.reports.site.published_evidence import EvidenceInPlace
 from clusterproof.reports.site.rendering import STALE_DAYS, Made
+from tools.bench.million import release
 
 ISSUES = 60
-TRACKS = [
+TRACKS: list[tuple[Product, str, str]] = [
     ("incus", "6.0", "6.0"),
     ("incus", "7.0", "7.0"),
     ("incus", "feature", "7.4"),
@@ -50,17 +51,9 @@ _FAILS, _BLOCKED, _UNTESTABLE = 0.012, 0.004, 0.02
 def builds() -> list[Build]:
     """Return the 30 builds."""
     return [
-        Build(
-            name=f"{product}@{major}.{release}",
-            product=product,
-            version=f"{major}.{release}-1",
-            track=track,
-            source="debian",
-            api_extensions=300 + release,
-            schema_version=60 + release,
-        )
+        release(product, track, major, number)
         for product, track, major in TRACKS
-        for release in range(RELEASES)
+        for number in range(RELEASES)
     ]
 
 

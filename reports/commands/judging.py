@@ -18,7 +18,7 @@ from clusterproof.reports.exports.junit import junit as make_junit
 from clusterproof.reports.exports.summary import summary as make_summary
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.terminal import show_lines
-from clusterproof.reports.results.atomic import put
+from clusterproof.reports.results.atomic import naming, put
 from clusterproof.reports.results.results import FILENAME, Cell, read
 from clusterproof.reports.site.badge import badge as make_badge
 from clusterproof.reports.site.publish import HISTORY
@@ -92,8 +92,5 @@ def _write(result: GateResult, junit: Path | None, summary: Path | None, badge: 
 
 def _add(path: Path, text: str) -> None:
     """Add ``text`` to the file, which may hold what earlier steps of a job wrote. Raises OSError."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)

@@ -18,14 +18,13 @@ from clusterproof.reports.results.answers import cell_in_words, tally
 from clusterproof.reports.results.kept_evidence import pasteable
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
-from clusterproof.reports.results.verdicts import Observation, Verdict
+from clusterproof.reports.results.verdicts import Observation
 
 PASSED, UNEXPECTED, BLOCKED = 0, 1, 2
 # Characters of a reason; all of it stands in the results.
 _REASON = 240
 # What contradicts the ledger cannot be understood without the claim and the last answers, which the reason has.
 _CONTRADICTION = 1000
-_CONTRADICTIONS = (Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.SILENTLY_FIXED)
 
 
 class Weight(StrEnum):
@@ -70,7 +69,7 @@ class Objection(NamedTuple):
         weight = "" if self.weight.stops else f"{self.weight}: "
         why = f" ({self.why})" if self.why else ""
         words = cell_in_words(cell)
-        reason = self._reason(_CONTRADICTION if cell.verdict in _CONTRADICTIONS else _REASON)
+        reason = self._reason(_CONTRADICTION if cell.verdict.contradicts else _REASON)
         return one_line(
             f"{weight}{words}: {cell.scenario} on {self.build}: {reason}{why} [{where}]"
         )

@@ -50,12 +50,16 @@ def of_selection(planned: Iterable[str], left_out: Mapping[str, str], build: str
         if not missing:
             lines.append(f"{'the only cell' if total == 1 else f'all {total} cells'} of {one_line(name)}")
             continue
-        why = ", ".join(f"{count} not selected ({one_line(reason)})" for reason, count in missing.items())
-        lines.append(f"{has[name]} of {total} cells of {one_line(name)}; {why}")
+        lines.append(f"{has[name]} of {total} cells of {one_line(name)}; {in_words(missing)}")
         gaps.append(lines[-1])
     if not gaps and len(builds) > 1:
         lines = [f"all {has.total()} cells of {len(builds)} builds"]
     return Standing(tuple(lines), tuple(gaps))
+
+
+def in_words(reasons: Mapping[str, int]) -> str:
+    """Return how many cells were left out, and for which of ``reasons``: ``12 not selected (-k)`` and so on."""
+    return ", ".join(f"{count} not selected ({one_line(why)})" for why, count in reasons.items())
 
 
 def judged(cell: str) -> str:

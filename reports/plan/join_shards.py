@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import Shard
+from clusterproof.reports.results.atomic import naming
 from clusterproof.reports.results.crashes import join_judgements
 from clusterproof.reports.results.kept_evidence import folder_of
 from clusterproof.reports.results.results import (
@@ -56,13 +57,12 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
     planned = _planned(shards, folders)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        unfinished.mkdir(parents=True)
-        write_planned(unfinished, planned)
-        _keep_not_selected(folders, unfinished, planned)
-        _copy(folders, unfinished, one_suite=bool(shards))
-        unfinished.rename(out)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(out)) from error
+        with naming(out):
+            unfinished.mkdir(parents=True)
+            write_planned(unfinished, planned)
+            _keep_not_selected(folders, unfinished, planned)
+            _copy(folders, unfinished, one_suite=bool(shards))
+            unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return problems

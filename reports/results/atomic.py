@@ -10,6 +10,15 @@ from typing import TextIO
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the block name ``path``, and not a file that nobody has asked for."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[TextIO]:
     """Give a file to write the new text of ``path`` into, which becomes ``path`` at the end.
 
@@ -18,12 +27,11 @@ def whole(path: Path) -> Iterator[TextIO]:
     # Short, as the name of the file may be as long as a name can be.
     unfinished = path.with_name(f".{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        unfinished.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+            unfinished.replace(path)
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)

@@ -57,6 +57,11 @@ class Verdict(StrEnum):
         return self in _EXPECTED
 
     @property
+    def contradicts(self) -> bool:
+        """Whether it says the opposite of the ledger: it takes a person to understand what was seen."""
+        return self in (Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.SILENTLY_FIXED)
+
+    @property
     def severity(self) -> int:
         """0 for the best verdict, growing towards the worst."""
         return len(Verdict) - 1 - tuple(Verdict).index(self)

@@ -19,7 +19,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from clusterproof.builds import Build, Expectation
+from clusterproof.builds import Build, Expectation, Product
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.results.results import Cell, Key, Phases
@@ -29,7 +29,7 @@ from clusterproof.reports.site.rendering import size
 
 SEED = 20260302
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
-TRACKS = {
+TRACKS: dict[tuple[Product, str], int] = {
     ("lxd", "5.0"): 6,
     ("lxd", "5.21"): 6,
     ("incus", "6.0"): 6,
@@ -41,18 +41,23 @@ SUITE_RUNS = 30  # so many nights one suite is used, until somebody changes it
 FLAKE, LAB_ERROR = 0.01, 0.004
 
 
+def release(product: Product, track: str, major: str, number: int) -> Build:
+    """Return release ``number`` of the series ``major``."""
+    return Build(
+        name=f"{product}@{major}.{number}",
+        product=product,
+        version=f"{major}.{number}-1",
+        track=track,
+        source="debian",
+        api_extensions=300 + number,
+        schema_version=60 + number,
+    )
+
+
 def builds() -> list[Build]:
     """Return the builds of all tracks."""
     return [
-        Build(
-            name=f"{product}@{major}.{number}",
-            product=product,
-            version=f"{major}.{number}-1",
-            track=track,
-            source="debian",
-            api_extensions=300 + number,
-            schema_version=60 + number,
-        )
+        release(product, track, major, number)
         for place, ((product, track), count) in enumerate(TRACKS.items())
         for major in [f"7.{place}" if track == "feature" else track]
         for number in range(count)
