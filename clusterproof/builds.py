@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Product = Literal["lxd", "incus"]
 
 
+UNRELEASED = "+after."
+"""What stands behind the last release in the version of a snap of a later commit, followed by the commit's name."""
+
+
 class Expectation(StrEnum):
     """What an issue's ranges say of a build."""
 
@@ -159,15 +163,40 @@ class Range(BaseModel):
             )
         return self
 
+    def undecided(self, version: str) -> Bound | None:
+        """Return the bound that a build between two releases may be on either side of; None where there is none.
+
+        A commit after a release may have what the next one brings: which it has, its version does not say.
+        """
+        if UNRELEASED not in version:
+            return None
+        following = _next_release(version)
+        return next(
+            (
+                bound
+                for bound in (self.introduced, self.fixed)
+                if bound and is_before(version, bound.version) and not is_before(following, bound.version)
+            ),
+            None,
+        )
+
     def expects(self, version: str) -> Expectation:
         """Return what this range says of ``version``, a version of the same track."""
         if not self.affected:
             return Expectation.NOT_AFFECTED
+        if self.undecided(version):
+            return Expectation.UNKNOWN
         if self.introduced and is_before(version, self.introduced.version):
             return Expectation.NOT_AFFECTED
         if self.fixed and not is_before(version, self.fixed.version):
             return Expectation.FIXED
         return Expectation.AFFECTED
+
+
+def _next_release(version: str) -> str:
+    """Return the release that is expected to follow ``version`` on its track."""
+    *track, last = upstream(version).partition("+")[0].split(".")
+    return ".".join([*track, str(int(last) + 1)])
 
 
 def range_for(ranges: Iterable[Range], build: Build, scenario: str = "") -> Range | None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clusterproof.lab.baking import base_image, install_by_cloud_init
+from clusterproof.lab.baking import base_image, install_by_cloud_init, rehearsal
 from clusterproof.lab.builds import apt_mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster.cluster import Cluster
@@ -191,18 +191,23 @@ def _by_first_boot(
             debian, folder(), lambda line: say(f"{debian.asked}: {line}"), mirror=mirror, kind=kind
         )
 
+    def make_snaps(packaged: CatalogueBuild) -> Sequence[Path]:
+        return rehearsal.make(entry, packaged, folder(), say, mirror)
+
     def fill(root: Path) -> str:
+        files = entry.first_boot.handed_over(make_snaps)
         text = install_by_cloud_init.user_data(entry, apt_mirror.find(mirror), kind=kind)
         if kind is VM:
-            return install_by_cloud_init.fill_in_vm(entry, make_base(), host, say, text, root)
+            return install_by_cloud_init.fill_in_vm(entry, make_base(), host, say, text, root, files)
         base = base_image.base_of(entry)
         if base.suite:
             made = make_base()
-            fingerprint = upload.give(made.rootfs, base_image.seeded(made.metadata), host)
+            with made.metadata.open("rb") as metadata:
+                fingerprint = upload.give(made.rootfs, base_image.seeded(metadata), host)
         else:
-            say(f"the lab host gets image {base.alias} of {base.server}")
-            fingerprint = base_image.pull(base, host)
-        return install_by_cloud_init.fill_in_container(entry, fingerprint, host, say, text, root)
+            say(f"getting image {base.alias} of {base.server}")
+            fingerprint = base_image.fetched(base, host)
+        return install_by_cloud_init.fill_in_container(entry, fingerprint, host, say, text, root, files)
 
     return fill
 

@@ -3,6 +3,7 @@
 ``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages. Their image is
 made at once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a
 snap, which cloud-init installs on the lab host like those of the store; until then its version is the file's.
+Its base and ``snapd`` are taken from files, too, where they lie beside it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, Sideload
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.images import making, rootfs
 from clusterproof.lab.images.logged_commands import Progress
+from clusterproof.lab.images.recipe import debian_architecture
 
 FORM = (
     "write it like incus@7.0.2=path/to/incusd, incus@7.0.2=path/to/folder-of-debs or lxd=path/to/file.snap"
@@ -29,6 +31,10 @@ FORM = (
 _SOURCES: dict[str, type[Sideload]] = {"daemon": SideloadedDaemon, "packages": SideloadedPackages}
 _ELF = b"\x7fELF"
 _SQUASHFS = b"hsqs"
+# What a snap takes to be installed, in this order. "snap download" calls their files NAME_REVISION.snap.
+_NEEDED = ("snapd", "{base}")
+# The image of lab/cloud-init/images.toml for a snap that has all of these beside it.
+OFFLINE_IMAGE = "debian-trixie"
 
 
 def add(
@@ -114,11 +120,31 @@ def _snap(name: str, path: Path, known: Catalogue) -> CatalogueBuild:
     said = _described(path)
     if said.get("name") != boot.snap_name:
         raise UsageError(f'--sideload: {path} is the snap "{said.get("name")}" and not {boot.snap_name}')
+    architectures = said.get("architectures", ["all"])
+    if not {"all", debian_architecture()} & {str(one) for one in _listed(architectures)}:
+        made_for = ", ".join(map(str, _listed(architectures)))
+        raise UsageError(f"--sideload: {path} is for {made_for}, and this computer is {debian_architecture()}")
+    beside = _beside(path, str(said.get("base", "core")))
     # The version of a development snap is the name of its commit, which cannot be ordered.
     version = re.match(r"\d+(\.\d+)*", str(said.get("version", "")))
-    source = SnapFile(boot.image, boot.snap_name, path, _digest(path))
+    # With all that it needs beside it no store is asked, and neither is another image server.
+    image = OFFLINE_IMAGE if len(beside) == len(_NEEDED) else boot.image
+    source = SnapFile(image, boot.snap_name, path, _digest(path), beside)
     build = CatalogueBuild(channel.facts, facts.guess("latest"), "", source)
     return build.found(build.identity(version[0] if version else build.version))
+
+
+def _beside(path: Path, base: str) -> tuple[Path, ...]:
+    """Return which of the snaps that ``path`` needs lie beside it: ``snapd``, and the one called ``base``."""
+    found = []
+    for name in (wanted.format(base=base) for wanted in _NEEDED):
+        files = sorted(path.parent.glob(f"{name}.snap")) + sorted(path.parent.glob(f"{name}_*.snap"))
+        found += [file for file in files if _described(file).get("name") == name][-1:]
+    return tuple(found)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _described(path: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,9 +43,11 @@ class ProductFacts(Data):
     the daemon runs against the cluster database at its next start. The first of ``packages`` is
     the one whose version is the build's; members that are VMs have ``vm_packages``, too. ``extensions`` are API
     extensions that scenarios ask for and that only builds have which the catalogue cannot install yet.
+    ``packaged`` says how the server is handled on a member (lab/cluster/packaging.py).
     """
 
     name: Product
+    packaged: Literal["package", "snap"] = "package"
     client: str
     admin: tuple[str, ...] = Field(min_length=1)
     daemon: str = Field(pattern="^/")

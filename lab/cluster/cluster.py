@@ -309,6 +309,7 @@ class Cluster:
             member.machine.reimage(image)
             member.machine.start()
             self._clients.pop(member.name, None)
+            _check_installed(member)
             member.daemon.start()
 
     # Ending
@@ -345,8 +346,10 @@ class Cluster:
         """
         self.substrate.check_room()
         for member in self.members:
-            if member.machine.should_run and not member.machine.running():
-                raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+            if member.machine.should_run:
+                if not member.machine.running():
+                    raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+                _check_installed(member)
 
     def destroy(self) -> None:
         """Remove every member. Raises LabError when one could not be removed, after trying all."""
@@ -369,6 +372,15 @@ def _init_argv(member: Member) -> list[str]:
 
 def _init(member: Member, seed: str) -> None:
     member.run(_init_argv(member), stdin=seed, timeout=JOIN, check=True)
+
+
+def _check_installed(member: Member) -> None:
+    """Raise LabError where the product has put another revision of itself beside the one of its image."""
+    asks = member.daemon.packaging.asks_installed
+    found = member.machine.execute(["sh", "-c", asks], timeout=TRUST).stdout.split() if asks else []
+    if len(found) > 1:
+        revisions = ", ".join(found)
+        raise LabError(f"member {member.name} has not stayed at its image's revision: it has {revisions}")
 
 
 def _settle(member: Member) -> None:

@@ -164,7 +164,7 @@ class TestChannels:
             f"lxd@{track}/{risk}"
             for track in ("4.0", "5.0", "5.21", "6", "latest")
             for risk in ("stable", "candidate", "beta", "edge")
-        }
+        } | {"lxd@rehearsal/5.0.2", "lxd@rehearsal/5.0.2+git20231211"}
 
     def test_has_zabblys_packages(self):
         names = {build.name for build in CHANNELS if "zabbly" in build.name}
