@@ -16,7 +16,7 @@ Product = Literal["lxd", "incus"]
 
 
 UNRELEASED = "+after."
-"""What stands behind the last release in the version of a snap of a later commit, followed by the commit's name."""
+"""What follows the last release in the version of a snap of a later commit, before the commit's name."""
 
 
 class Expectation(StrEnum):

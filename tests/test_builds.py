@@ -77,6 +77,26 @@ def test_expectations_cross_each_bound_once_and_in_order(several, one, other):
     assert entry.expects(fixed) is Expectation.FIXED
 
 
+@pytest.mark.parametrize(
+    ("version", "fixed", "expected"),
+    [
+        # Of a commit after 6.9 nobody knows whether it has what 6.10 brings, and all know what it has of 6.9.
+        ("6.9+after.3c5fda7+snap.33110", "6.10", Expectation.UNKNOWN),
+        ("6.9+after.3c5fda7+snap.33110", "6.9", Expectation.FIXED),
+        ("6.9+after.3c5fda7+snap.33110", "6.11", Expectation.AFFECTED),
+        ("6.9+snap.33110", "6.10", Expectation.AFFECTED),
+        ("5.21.7+after.3c5fda7", "5.21.8", Expectation.UNKNOWN),
+        # A snapshot of Debian's, whose bounds are known.
+        ("5.0.2+git20231211.1364ae4-9", "5.0.3", Expectation.AFFECTED),
+    ],
+)
+def test_a_commit_between_two_releases_may_have_what_the_next_one_brings(version, fixed, expected):
+    entry = Range(product="lxd", track="6", fixed=bound(fixed))
+    assert entry.expects(version) is expected
+    undecided = entry.undecided(version)
+    assert (undecided.version if undecided else None) == (fixed if expected is Expectation.UNKNOWN else None)
+
+
 @given(versions)
 def test_open_ranges(version):
     whole = Range(product="lxd", track="5.0", proof="run")

@@ -138,7 +138,8 @@ def baked(entry: CatalogueBuild) -> Image | None:
 def _image(entry: CatalogueBuild, made: RootfsImage, truth: dict[str, Any]) -> Image:
     extensions = frozenset(truth["extensions"])
     build = entry.installed(made.package_version, len(extensions), truth["schema"])
-    return Image(build, entry.facts, made.digest, truth["fingerprint"], extensions)
+    parts = tuple(truth.get("parts", ()))
+    return Image(build, entry.facts, made.digest, truth["fingerprint"], extensions, parts)
 
 
 def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host) -> dict[str, Any]:
@@ -151,9 +152,11 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
         member.daemon.wait_ready()
         server = json.loads(member.client("query", "/1.0").stdout)
         schema = re.findall(r"\b\d+\b", member.sql("global", "SELECT MAX(version) AS newest FROM schema"))
+        asks = member.daemon.packaging.asks_parts
         return {
             "extensions": server["api_extensions"],
             "schema": int(schema[-1]),
+            "parts": member.run(asks, check=True).stdout.splitlines() if asks else [],
         }
     except (CommandError, CommandTimeoutError, NotObservedError, ValueError, LookupError) as error:
         raise LabError(f"{entry.name} was installed but does not say what it is: {error}") from error

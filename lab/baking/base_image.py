@@ -93,10 +93,11 @@ def base_build(build: CatalogueBuild) -> CatalogueBuild:
     return CatalogueBuild(facts, build.version, build.track, source)
 
 
-def seeded(metadata: IO[bytes], masked: Sequence[str] = ()) -> bytes:
+def seeded(metadata: IO[bytes], kept_off: Sequence[str] = ()) -> bytes:
     """Return the description of an image, the tar ``metadata``, with cloud-init's seed among its templates.
 
-    The units ``masked`` are so, by an empty file (systemd.unit(5)).
+    The units ``kept_off`` are not started, by a condition that never holds: what masks a unit is a link, and no
+    server writes a file where one leads out of the instance.
     """
     found = io.BytesIO()
     with tarfile.open(fileobj=metadata) as old, tarfile.open(fileobj=found, mode="w") as new:
@@ -109,13 +110,14 @@ def seeded(metadata: IO[bytes], masked: Sequence[str] = ()) -> bytes:
                     for name in TEMPLATES
                 ).encode()
                 text += "".join(
-                    f"  /etc/systemd/system/{unit}:\n    when: [create, copy]\n    template: empty.tpl\n"
-                    for unit in masked
+                    f"  /etc/systemd/system/{unit}.d/clusterproof.conf:\n    when: [create, copy]\n"
+                    "    template: never.tpl\n"
+                    for unit in kept_off
                 ).encode()
             _add(new, entry.name, text)
         for name, template in TEMPLATES.items():
             _add(new, f"templates/{name}.tpl", template.encode())
-        _add(new, "templates/empty.tpl", b"")
+        _add(new, "templates/never.tpl", b"[Unit]\nConditionPathExists=/never\n")
     return found.getvalue()
 
 
@@ -129,7 +131,7 @@ def fetched(base: Base, host: Host) -> str:
     values = {"build": base.alias, "version": found.version, "digest": found.sha256}
     making.describe(description, values, created=1)
     description.seek(0)
-    return upload.give(file, seeded(description, masked=ON_THE_HOST), host)
+    return upload.give(file, seeded(description, kept_off=ON_THE_HOST), host)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -71,8 +71,8 @@ def make(
 class _Work:
     """Making the snaps of ``build`` of what ``packaged`` installs.
 
-    ``files`` are these, in a folder of the build, so that each has beside it what it needs; ``base`` is shared by
-    builds of the same packages.
+    ``files`` are these, in a folder of the build, so that each has beside it what it needs. ``base`` is
+    shared by builds of the same packages.
     """
 
     def __init__(

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
+from clusterproof.lab.builds import snap_files
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.catalogue import Catalogue
 from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, SideloadedPackages, SnapFile
@@ -31,8 +30,6 @@ FORM = (
 _SOURCES: dict[str, type[Sideload]] = {"daemon": SideloadedDaemon, "packages": SideloadedPackages}
 _ELF = b"\x7fELF"
 _SQUASHFS = b"hsqs"
-# What a snap takes to be installed, in this order. "snap download" calls their files NAME_REVISION.snap.
-_NEEDED = ("snapd", "{base}")
 # The image of lab/cloud-init/images.toml for a snap that has all of these beside it.
 OFFLINE_IMAGE = "debian-trixie"
 
@@ -117,51 +114,28 @@ def _snap(name: str, path: Path, known: Catalogue) -> CatalogueBuild:
     if not snaps:
         raise UsageError(f"--sideload: {name} is not packaged as a snap; {FORM}")
     channel, boot = snaps[0]
-    said = _described(path)
+    try:
+        said = snap_files.described(path)
+    except LabError as error:
+        raise UsageError(f"--sideload: {error}") from error
     if said.get("name") != boot.snap_name:
         raise UsageError(f'--sideload: {path} is the snap "{said.get("name")}" and not {boot.snap_name}')
     architectures = said.get("architectures", ["all"])
     if not {"all", debian_architecture()} & {str(one) for one in _listed(architectures)}:
         made_for = ", ".join(map(str, _listed(architectures)))
         raise UsageError(f"--sideload: {path} is for {made_for}, and this computer is {debian_architecture()}")
-    beside = _beside(path, str(said.get("base", "core")))
+    beside = snap_files.beside(path)
     # The version of a development snap is the name of its commit, which cannot be ordered.
     version = re.match(r"\d+(\.\d+)*", str(said.get("version", "")))
     # With all that it needs beside it no store is asked, and neither is another image server.
-    image = OFFLINE_IMAGE if len(beside) == len(_NEEDED) else boot.image
+    image = OFFLINE_IMAGE if len(beside) == len(snap_files.NEEDED) else boot.image
     source = SnapFile(image, boot.snap_name, path, _digest(path), beside)
     build = CatalogueBuild(channel.facts, facts.guess("latest"), "", source)
     return build.found(build.identity(version[0] if version else build.version))
 
 
-def _beside(path: Path, base: str) -> tuple[Path, ...]:
-    """Return which of the snaps that ``path`` needs lie beside it: ``snapd``, and the one called ``base``."""
-    found = []
-    for name in (wanted.format(base=base) for wanted in _NEEDED):
-        files = sorted(path.parent.glob(f"{name}.snap")) + sorted(path.parent.glob(f"{name}_*.snap"))
-        found += [file for file in files if _described(file).get("name") == name][-1:]
-    return tuple(found)
-
-
 def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
-
-
-def _described(path: Path) -> dict[str, object]:
-    """Return the ``meta/snap.yaml`` of a snap. Raises UsageError, LabError."""
-    try:
-        done = subprocess.run(
-            ["unsquashfs", "-cat", str(path), "meta/snap.yaml"], capture_output=True, check=False, timeout=60
-        )
-    except OSError as error:
-        raise LabError("reading a snap needs unsquashfs; run lab/bootstrap") from error
-    try:
-        found = yaml.safe_load(done.stdout) if done.returncode == 0 else None
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
-        raise UsageError(f"--sideload: {path} is not a snap: it has no meta/snap.yaml that can be read")
-    return found
 
 
 def _digest(path: Path) -> str:

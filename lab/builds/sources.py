@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from clusterproof.builds import UNRELEASED
+from clusterproof.lab.builds import snap_files
 from clusterproof.lab.builds.build import (
     Ask,
     CatalogueBuild,
@@ -152,18 +153,24 @@ class SnapChannel(_Channel):
         """The name of the snap."""
         return self.snap
 
+    def handed_over(self, make: MakeFiles) -> Sequence[Path]:  # noqa: ARG002 - they were downloaded
+        """Return the files of the revision, where it need not be downloaded."""
+        return snap_files.downloaded(self.snap, self.revision)
+
     def values(
         self, build: CatalogueBuild, packages: Sequence[str], archive: str | None  # noqa: ARG002
     ) -> dict[str, object]:
         """Return what the template takes: a snap has neither packages nor an archive. Raises LabError."""
         if not self.revision:
             raise LabError(f"{build.name} cannot be installed: {self.absent or 'its channel was not resolved'}")
-        return {"snap": self.snap, "channel": self.channel, "revision": self.revision, "files": 0}
+        files = len(snap_files.downloaded(self.snap, self.revision))
+        return {"snap": self.snap, "channel": self.channel, "revision": self.revision, "files": files}
 
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the version that the product reports, with the revision."""
         installed = ask(f"snap list {shlex.quote(self.snap)}").splitlines()[1].split()[2]
-        if installed != str(self.revision):
+        # What snapd takes from a file has no revision of the store's.
+        if installed != str(self.revision) and not snap_files.downloaded(self.snap, self.revision):
             raise LabError(f"{build.name}: revision {installed} was installed, not {self.revision}")
         return _of_snap(build, ask, self.snap) + self.version_suffix
 

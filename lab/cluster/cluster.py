@@ -308,6 +308,7 @@ class Cluster:
             member.run(["sync"], check=True)
             member.machine.reimage(image)
             member.machine.start()
+            _prepare(member)
             self._clients.pop(member.name, None)
             _check_installed(member)
             member.daemon.start()
@@ -391,6 +392,15 @@ def _settle(member: Member) -> None:
 def _make(member: Member) -> None:
     member.machine.create()
     member.machine.start()
+    _prepare(member)
+
+
+def _prepare(member: Member) -> None:
+    """Raise LabError where the member is not ready for the product's first command."""
+    if command := member.daemon.packaging.prepare:
+        done = member.machine.execute(["sh", "-c", command], timeout=ONLINE)
+        if not done.ok:
+            raise LabError(f"member {member.name} cannot run its snap: {done.stderr.strip()[-300:]}")
 
 
 def _at_once(members: list[Member], do: Callable[[Member], Any]) -> None:

@@ -24,6 +24,13 @@ _SPARE_INSTANCES = (
 )
 # A server that was ended stays so, also where it had no time to end in order.
 _FOR_GOOD = "/run/systemd/system/{service}.d/clusterproof.conf"
+# snap-confine makes the snap's mount namespace for the first command and keeps it. A kernel may refuse to keep
+# one that it takes for older than its own ("cannot preserve mount namespace: Invalid argument", mnt_ns_loop in
+# fs/namespace.c; seen at random on 6.18), so that the first command fails.
+_PREPARE = (
+    "count=0; until nsenter --mount={namespace} true 2>/dev/null; do count=$((count + 1)); "
+    "snap run --shell {snap}.lxc -c true || [ $count -lt 20 ] || exit 1; done"
+)
 # Where there is no namespace of the snap, nothing was mounted in it.
 _BESIDE = 'nsenter --mount="$0" true 2>/dev/null && exec nsenter --mount="$0" -- "$@"; exec "$@"'
 
@@ -34,6 +41,11 @@ class Packaging(ABC):
     def __init__(self, facts: ProductFacts) -> None:
         self.facts = facts
         self.service, self.socket = facts.units.service, facts.units.socket
+
+    @property
+    def prepare(self) -> str:
+        """Prepares a member that has just booted for the first command of the product; else nothing."""
+        return ""
 
     @property
     @abstractmethod
@@ -87,6 +99,16 @@ class Packaging(ABC):
         return f"_SYSTEMD_UNIT={self.service} + UNIT={self.service}"
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What the script that collects evidence needs to know beside the facts."""
+        return {}
+
+    @property
+    def asks_parts(self) -> str:
+        """Prints what the build consists of, a line each, where that has identities of its own; else nothing."""
+        return ""
+
+    @property
     def asks_installed(self) -> str:
         """Prints what is installed, one line each, where the product may change that by itself; else nothing."""
         return ""
@@ -131,6 +153,11 @@ class _Snap(Packaging):
         # The snap's folders: /var/snap/lxd/common is that for what outlives a revision.
         self._common = PurePosixPath(facts.state_dir).parent
         self._snap = self._common.parent.name
+        self._namespace = f"/run/snapd/ns/{self._snap}.mnt"
+
+    @property
+    def prepare(self) -> str:
+        return _PREPARE.format(namespace=self._namespace, snap=self._snap)
 
     @property
     def asks_pid(self) -> str:
@@ -164,7 +191,7 @@ class _Snap(Packaging):
         )
 
     def beside(self, argv: list[str]) -> list[str]:
-        return ["sh", "-c", _BESIDE, f"/run/snapd/ns/{self._snap}.mnt", *argv]
+        return ["sh", "-c", _BESIDE, self._namespace, *argv]
 
     def seen(self, path: str) -> str:
         # Its own root file system is that of the base.
@@ -183,6 +210,15 @@ class _Snap(Packaging):
     def journal(self) -> str:
         # Of a process that has left the unit's cgroup the journal may not know the unit.
         return f"{super().journal} + SYSLOG_IDENTIFIER={self._snap}.daemon"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"SNAP": self._snap, "NAMESPACE": self._namespace}
+
+    @property
+    def asks_parts(self) -> str:
+        own = "dpkg-query --show --showformat='snapd package ${Version}\\n' snapd"
+        return f"snap list | awk 'NR > 1 {{print $1, $3}}'; {own}"
 
     @property
     def asks_installed(self) -> str:

@@ -124,7 +124,9 @@ class Cell(BaseModel):
     ``suite`` is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
     the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
     where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that was
-    injected into the cluster, so that nothing is learnt of the build.
+    injected into the cluster, so that nothing is learnt of the build. ``lab`` says what carried the cluster,
+    with its kernel, and ``parts`` what the build consists of beside the product: the revisions of a snap's
+    base and of snapd. Both are empty in results from before they were noted.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -151,6 +153,8 @@ class Cell(BaseModel):
     text: Text = ""
     fault: Name | None = None
     crashes: tuple[Crash, ...] = ()
+    lab: Text = ""
+    parts: tuple[Text, ...] = ()
 
     @field_validator("started")
     @classmethod

@@ -73,8 +73,7 @@ def test_an_image_made_here_takes_user_data_as_those_of_a_remote(tmp_path):
     assert "templates/user-data.tpl" in names
     assert found["/var/lib/cloud/seed/nocloud-net/user-data"]["template"] == "user-data.tpl"
     assert "/etc/hosts" in found
-    # An empty file in place of a unit masks it.
-    assert found["/etc/systemd/system/systemd-udevd.service"]["template"] == "empty.tpl"
+    assert found["/etc/systemd/system/systemd-udevd.service.d/clusterproof.conf"]["template"] == "never.tpl"
 
 
 def test_a_build_that_is_installed_otherwise_has_none():
