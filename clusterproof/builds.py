@@ -5,6 +5,7 @@ The one vocabulary that ``lab`` and ``reports`` share; imports nothing of this p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, Self
@@ -17,6 +18,10 @@ Product = Literal["lxd", "incus"]
 
 UNRELEASED = "+after."
 """What follows the last release in the version of a snap of a later commit, before the commit's name."""
+
+
+# What the lab puts behind the version that a product reports, to tell builds of it apart.
+_IDENTITY = re.compile(r"(\+(snap\.[0-9]+|sideload\.[0-9a-f]+|rehearsal))+$")
 
 
 class Expectation(StrEnum):
@@ -55,8 +60,10 @@ def is_before(version: str, bound: str) -> bool:
     """Say whether ``version`` sorts before ``bound`` in Debian's order.
 
     A bound without a packager's revision is a statement about upstream's version, so that
-    ``7.0.2-3~bpo13+1`` is not before 7.0.2.
+    ``7.0.2-3~bpo13+1`` is not before 7.0.2. What identifies a snap or a build of the user's is no part of a
+    version: ``5.0.2+snap.24322`` is before 5.0.2+git20231211.
     """
+    version = _IDENTITY.sub("", version)
     if parse_version(bound).debian_revision is None:
         return Version(upstream(version)) < Version(upstream(bound))
     return Version(version) < Version(bound)

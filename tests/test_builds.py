@@ -46,6 +46,12 @@ def test_a_bound_without_revision_is_about_upstream():
     assert upstream("1:5.0.2-5+deb12u6") == "5.0.2"
 
 
+@given(versions, upstreams, st.sampled_from(["+snap.33110", "+sideload.3f5e26d20160", "+rehearsal"]))
+def test_what_identifies_a_build_is_no_part_of_its_version(version, other, identity):
+    """Otherwise 5.0.2+snap.24322 would be after 5.0.2+git20231211, with all that was fixed there."""
+    assert is_before(f"{version}{identity}", other) is is_before(version, other)
+
+
 @given(versions)
 def test_no_version_is_before_itself(version):
     assert not is_before(version, version)

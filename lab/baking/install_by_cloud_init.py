@@ -35,10 +35,12 @@ SHUTDOWN = 120.0
 SUCCEEDED = (0, 2)
 # Installed by the first boot beside the product and a member's packages.
 TOOLS = ("ca-certificates", "curl", "gpg")
+# What the script that installs the product has printed.
+LOG = "/run/clusterproof-install.log"
 # Members keep nothing of what cloud-init learnt at the first boot, and containers start without it.
 CLEAN = (
     "cloud-init clean --logs && "
-    f"rm -rf /run/clusterproof-install {SNAP_FILES} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb "
+    f"rm -rf /run/clusterproof-install {LOG} {SNAP_FILES} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb "
     "/root/.ssh"
 )
 DISABLE = {"container": "touch /etc/cloud/cloud-init.disabled", "vm": "true"}
@@ -132,8 +134,10 @@ def _wait(build: CatalogueBuild, machine: Machine) -> None:
     except CommandTimeoutError as error:
         raise LabError(f"{build.name}: cloud-init has not ended after {INSTALL:g} s") from error
     if done.rc not in SUCCEEDED or "status: done" not in done.stdout:
+        # What was to be installed says why it was not; what comes before that, cloud-init does.
+        own = machine.execute(["tail", "-n", "8", LOG], timeout=30).stdout.splitlines()
         log = machine.execute(["tail", "-n", "8", "/var/log/cloud-init-output.log"], timeout=30)
-        lines = [*done.stdout.splitlines(), *log.stdout.splitlines()]
+        lines = own or [*done.stdout.lstrip(".").splitlines(), *log.stdout.splitlines()]
         said = " | ".join(line.strip() for line in lines if line.strip())
         raise LabError(f"{build.name} could not be installed by cloud-init: {said}")
 

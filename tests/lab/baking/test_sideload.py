@@ -198,7 +198,7 @@ class TestSnap:
         build = sideload.read(f"lxd={self.snap(tmp_path, 'name: lxd')}", KNOWN)
         assert isinstance(build.source, SnapFile)
         text = install_by_cloud_init.user_data(build, Mirror())
-        assert 'snap install --dangerous "/root/clusterproof-snaps/$number.snap"' in text
+        assert 'install --dangerous "/root/clusterproof-snaps/$number.snap"' in text
         assert "--revision" not in text
 
     @pytest.mark.parametrize(
