@@ -34,6 +34,8 @@ from clusterproof.lab.images.rootfs import RootfsImage, read
 
 SPACE = 2 * 1024**3
 """Bytes that must be free before an image is made; making one takes at most half of them."""
+FIRST_BOOT = 4 * 1024**3
+"""The same where another image's first boot makes it: that image and the server's copies are there, too."""
 
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
@@ -179,10 +181,11 @@ class _Job:
         if missing:
             raise LabError(f"making the image of {name} needs {', '.join(missing)}; run lab/bootstrap")
         free = shutil.disk_usage(self._into).free
-        if free < SPACE:
+        space = FIRST_BOOT if self._build.source.first_boot else SPACE
+        if free < space:
             raise LabError(
                 f"{self._into} has {free / 1024**3:.1f} GiB free and making the image of "
-                f"{name} needs {SPACE / 1024**3:.0f}; make room there or set LAB_DIR"
+                f"{name} needs {space / 1024**3:.0f}; make room there or set LAB_DIR"
             )
 
     def make(self, mirror: apt_mirror.Mirror) -> RootfsImage:

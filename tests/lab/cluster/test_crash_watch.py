@@ -110,6 +110,11 @@ def test_what_is_no_entry_is_passed_over(lines):
     assert list(found_in("m1", "lxd@5.0.2", lines)) == []
 
 
+@pytest.mark.parametrize(("status", "kind", "signal"), [("137", "killed", "9"), ("134", "signal", "6")])
+def test_a_snaps_script_ends_like_the_server_that_a_signal_has_ended(status, kind, signal):
+    assert found(ended("exited", status)) == [(kind, signal)]
+
+
 def test_the_journal_of_the_daemon_is_asked():
     asked_for = []
 

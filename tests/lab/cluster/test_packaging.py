@@ -10,9 +10,11 @@ from contextlib import contextmanager
 import pytest
 
 from clusterproof.lab.builds import catalogue
-from clusterproof.lab.cluster import packaging
+from clusterproof.lab.cluster import cluster, packaging
 from clusterproof.lab.cluster.member import Member, Mount
+from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.substrates.machine import Result
 from tests.fakes import LXD_502, FakeMachine, image, out
 
 SNAP = catalogue.load().get("lxd@rehearsal/5.0.2")
@@ -117,6 +119,45 @@ def test_the_program_of_a_snap_is_copied_and_not_written_to():
     assert snap.programs == ("/snap/lxd/current/sbin/lxd", "/snap/lxd/current/bin/lxd")
     assert snap.replaced_by == "/var/snap/lxd/common/lxd.debug"
     assert (PACKAGE.programs, PACKAGE.replaced_by) == (("/usr/bin/lxd",), "/usr/bin/lxd")
+
+
+def snap_member(*answers) -> tuple[Member, FakeMachine]:
+    machine = FakeMachine("cp-r1-m1", image(SNAP), answers=list(answers))
+    machine.start()
+    return Member("m1", machine, Transcript()), machine
+
+
+def test_a_member_that_has_refreshed_its_snap_by_itself_is_the_labs_fault():
+    one, _ = snap_member(("ls /snap/lxd", out("33110\n")))
+    cluster._check_installed(one)
+    two, _ = snap_member(("ls /snap/lxd", out("33110\n33254\n")))
+    with pytest.raises(LabError, match="m1 has not stayed at its image's revision: it has 33110, 33254"):
+        cluster._check_installed(two)
+
+
+def test_a_package_is_not_asked_what_only_a_snap_does():
+    machine = FakeMachine("cp-r1-m1", image(LXD_502))
+    machine.start()
+    member = Member("m1", machine, Transcript())
+    cluster._check_installed(member)
+    cluster._prepare(member)
+    assert machine.commands == []
+
+
+def test_a_snap_has_its_namespace_before_its_first_command():
+    member, machine = snap_member()
+    cluster._prepare(member)
+    assert "nsenter --mount=/run/snapd/ns/lxd.mnt true" in machine.commands[0]
+    said = "cannot preserve mount namespace of process 96 as lxd.mnt: Invalid argument"
+    member, _ = snap_member(("nsenter", Result(1, "", said)))
+    with pytest.raises(LabError, match=f"m1 cannot run its snap: {said}"):
+        cluster._prepare(member)
+
+
+def test_the_parts_of_a_snap_are_its_snaps():
+    listed = "snap() { printf 'Name Version Rev\\ncore22 1 x1\\nlxd 5 x2\\n'; }; "
+    assert sh(listed + packaging.of(SNAP.facts).asks_parts).splitlines()[:2] == ["core22 x1", "lxd x2"]
+    assert PACKAGE.asks_parts == ""
 
 
 def test_the_journal_is_asked_for_what_the_server_prints_outside_of_its_unit():
