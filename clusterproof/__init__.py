@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from clusterproof.fixtures.shown import Shown
     from clusterproof.fixtures.symptoms import SymptomWatch
     from clusterproof.lab.cluster.ceph import Ceph
+    from clusterproof.lab.cluster.certificates import cluster_certificate, renewed_certificate
     from clusterproof.lab.cluster.cluster import Cluster, Instance
+    from clusterproof.lab.cluster.held_request import HeldRequest
+    from clusterproof.lab.cluster.idle_connection import idle_connection
     from clusterproof.lab.cluster.member import CommandError, Member
     from clusterproof.lab.cluster.refusal import refused
     from clusterproof.lab.cluster.tenant import Tenant
@@ -30,6 +33,7 @@ __all__ = [
     "Cluster",
     "CommandError",
     "CommandTimeoutError",
+    "HeldRequest",
     "Image",
     "Instance",
     "Member",
@@ -37,8 +41,11 @@ __all__ = [
     "Shown",
     "SymptomWatch",
     "Tenant",
+    "cluster_certificate",
     "eventually",
+    "idle_connection",
     "refused",
+    "renewed_certificate",
 ]
 
 PACKAGE = Path(__file__).parent
@@ -49,7 +56,10 @@ _HOMES = {
     "fixtures.shown": ("Shown",),
     "fixtures.symptoms": ("SymptomWatch",),
     "lab.cluster.ceph": ("Ceph",),
+    "lab.cluster.certificates": ("cluster_certificate", "renewed_certificate"),
     "lab.cluster.cluster": ("Cluster", "Instance"),
+    "lab.cluster.held_request": ("HeldRequest",),
+    "lab.cluster.idle_connection": ("idle_connection",),
     "lab.cluster.member": ("CommandError", "Member"),
     "lab.cluster.refusal": ("refused",),
     "lab.cluster.tenant": ("Tenant",),

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import typer
 
 from clusterproof import SUITES
 from clusterproof.fixtures.chaos.command import PASS_ON, chaos
+from clusterproof.fixtures.interruption import COMMAND, command_of
 from clusterproof.fixtures.new_issue import new_issue
-from clusterproof.fixtures.options import help_text
+from clusterproof.fixtures.options import OptionError, help_text, parse
+from clusterproof.fixtures.several import plan_as_json, repeat
 from clusterproof.lab.commands import app as lab
 from clusterproof.reports.commands import app as reports
+from clusterproof.reports.commands.errors import refuse
+from clusterproof.verbs import Verbs
 
 app = typer.Typer(
-    help="What LXD and Incus clusters really do, build by build.", no_args_is_help=True, add_completion=False
+    cls=Verbs,
+    help="What LXD and Incus clusters really do, build by build.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 # The help's one screen: every verb in its group, in this order.
 GROUPS = {
@@ -26,6 +34,7 @@ GROUPS = {
         "matrix": "Print the matrix of a run and make its pages again",
         "gate": "Say whether a run may pass",
         "diff": "Say what changes from one build to another",
+        "issues": "Find documented issues by words",
         "site": "Make a site of all runs in the history",
     },
     "Use the lab": {
@@ -60,8 +69,19 @@ def qualify(context: typer.Context) -> None:
     if {"-h", "--help"} & set(context.args):
         typer.echo(help_text(), nl=False)
         return
-    argv = [sys.executable, "-m", "pytest", *pytest_arguments(context.args)]
-    os.execv(sys.executable, argv)  # noqa: S606 - pytest takes this process's place
+    try:
+        asked, arguments = parse(context.args)
+    except OptionError as error:
+        refuse(f"{error}; clusterproof qualify --help")
+    if asked.json and not asked.plan:
+        refuse("--json is for --plan; results are in results.jsonl and matrix.json of the run")
+    environment = os.environ | {COMMAND: command_of(context.args)}
+    argv = [sys.executable, "-m", "clusterproof.pytest_process", *pytest_arguments(arguments)]
+    if asked.json:
+        raise typer.Exit(plan_as_json(argv, environment))
+    if asked.repeat > 1:
+        raise typer.Exit(repeat(argv, environment, asked.repeat, Path(asked.out)))
+    os.execve(sys.executable, argv, environment)  # noqa: S606 - pytest takes this process's place
 
 
 app.command(no_args_is_help=True)(new_issue)
@@ -75,15 +95,35 @@ def pytest_arguments(given: Sequence[str]) -> list[str]:
     (``suites/upgrade/test_downgrade.py``), wherever the suites are installed; all run by default.
     """
     named = [argument for argument in given if _is_scenario(argument)]
+    alone = {"--pdb", "--trace"} & set(given)
     return [
         *([str(SUITES.parent / argument) for argument in named] or [str(SUITES)]),
         f"--rootdir={SUITES.parent}",
         "--import-mode=importlib",
+        # This process has imported the package to read its own options.
+        *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
         f"--override-ini=cache_dir={Path.cwd() / '.pytest_cache'}",
-        # Two clusters of three members are what two processors carry.
-        *("-n", "2", "--dist", "worksteal"),
-        *(argument for argument in given if argument not in named),
+        # Two clusters of three members are what two processors carry; a debugger needs the terminal.
+        *(("-n", "0") if alone else ("-n", "2", "--dist", "worksteal")),
+        *_without_files(argument for argument in given if argument not in named),
     ]
+
+
+def _without_files(given: Iterable[str]) -> Iterator[str]:
+    """Yield ``given``; what follows an option and begins with @ is its value, and no file with more of them."""
+    option = ""
+    for argument in given:
+        if option and argument.startswith("@"):
+            yield f"{option}={argument}"
+            option = ""
+            continue
+        if option:
+            yield option
+        option = argument if re.fullmatch(r"--[a-z-]+", argument) else ""
+        if not option:
+            yield argument
+    if option:
+        yield option
 
 
 def _is_scenario(argument: str) -> bool:

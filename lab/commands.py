@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shlex
 import shutil
@@ -14,8 +15,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from clusterproof.exit_status import ExitStatus
 from clusterproof.lab import doctor, prune
 from clusterproof.lab.baking import bake as baking
 from clusterproof.lab.baking import rehearsal, sideload
@@ -25,12 +26,14 @@ from clusterproof.lab.cluster import golden
 from clusterproof.lab.cluster.cluster import Cluster
 from clusterproof.lab.cluster.existing_cluster import ExistingCluster
 from clusterproof.lab.core import runs
+from clusterproof.lab.core.columns import columns, show
 from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.kept import Kept, keep
 from clusterproof.lab.core.progress import ProgressBoard
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host import inventory, objects, sweeping
 from clusterproof.lab.host.endpoint import find
-from clusterproof.lab.host.host import Host, connect
+from clusterproof.lab.host.host import Host
 from clusterproof.lab.host.names import MARK, PROJECT
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.substrates import server_vm, ssh_access
@@ -40,16 +43,15 @@ from clusterproof.lab.substrates.server_vm import ServerVMs
 app = typer.Typer(
     help="Throwaway clusters of real LXD and Incus builds.", no_args_is_help=True, add_completion=False
 )
-# Output that goes to a file has no width: it must not be cut off.
-console = Console(width=None if sys.stdout.isatty() else 180)
-
-FAILED = 1
-USAGE = 4
+console = Console()
+# Signs that a person sees first, in colours where there are some.
+SIGNS = (("ok", "green"), ("MISSING", "bold red"), ("note", "yellow"))
 
 LabHost = Annotated[
     str | None,
     typer.Option("--lab-host", help="The LXD or Incus server to use: an https URL or a socket's path."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Mirror = Annotated[
     str | None, typer.Option("--mirror", help="The Debian mirror to bake from; by default this computer's own.")
 ]
@@ -61,57 +63,43 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except LabError as error:
-        console.print(f"error: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
-
-
-@contextmanager
-def command_host(lab_host: str | None) -> Iterator[Host]:
-    """A prepared lab host for one command; what the command makes is removed unless it is kept."""
-    run = runs.Run.new()
-    host = None
-    try:
-        host = connect(lab_host, run)
-        yield host
-    finally:
-        if host is None:
-            run.forget()
-        elif not run.kept:
-            sweeping.release(host)
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.INCOMPLETE) from error
 
 
 @app.command("doctor")
-def show_doctor(lab_host: LabHost = None) -> None:
+def show_doctor(lab_host: LabHost = None, *, as_json: AsJson = False) -> None:
     """Check what this computer can run, what it cannot, and what would change that."""
     with one_line_errors():
         findings = doctor.examine(lab_host)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        table.add_row("ok" if finding.ok else "MISSING", finding.subject, finding.found)
-        if finding.remedy:
-            table.add_row("", "", f"-> {finding.remedy}")
-    console.print(table, highlight=False)
+    if as_json:
+        typer.echo(json.dumps([vars(finding) for finding in findings], indent=1))
+    else:
+        lines = columns([(one.sign, one.subject, one.found) for one in findings])
+        for finding, line in zip(findings, lines, strict=True):
+            show(console, [line], SIGNS)
+            if finding.remedy:
+                show(console, [f"         -> {finding.remedy}"], [("         ->", "bold")])
     if not all(finding.ok for finding in findings if finding.vital):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitStatus.INCOMPLETE)
 
 
 @app.command()
-def builds() -> None:
+def builds(*, as_json: AsJson = False) -> None:
     """List the builds that can be chosen, and what is installed by those that were baked."""
     with one_line_errors():
         entries = catalogue.load().builds
-    table = Table(box=None, pad_edge=False)
-    for heading in ("build", "track", "source", "installed version", "API extensions", "schema"):
-        table.add_column(heading, justify="right" if heading in ("API extensions", "schema") else "left")
-    for entry in entries:
-        image = baking.baked(entry)
-        known = (
-            (image.build.version, str(image.build.api_extensions), str(image.build.schema_version))
-            if image
-            else ("not baked", "", "")
-        )
-        table.add_row(entry.name, entry.track, entry.source.label, *known)
-    console.print(table, highlight=False)
+        images = {entry.name: baking.baked(entry) for entry in entries}
+    if as_json:
+        typer.echo(json.dumps([_facts(entry, images[entry.name]) for entry in entries], indent=1))
+        return
+    # What is there first; the channels that nobody baked are many.
+    ready = [entry for entry in entries if images[entry.name]]
+    others = [entry for entry in entries if not images[entry.name]]
+    for heading, some in (("baked:", ready), ("not baked yet:", others)):
+        if some:
+            show(console, [heading], [(heading, "bold")])
+            show(console, [f"  {line}" for line in columns([_row(entry, images[entry.name]) for entry in some])])
 
 
 @app.command()
@@ -124,12 +112,12 @@ def bake(
     """Make the images of builds; existing images are kept."""
     with one_line_errors():
         entries = snap_store.settle(catalogue.load().select(names or []))
-        with command_host(lab_host) as host, ProgressBoard(console) as progress:
+        with sweeping.borrowed(lab_host) as host, ProgressBoard(console) as progress:
             images = baking.bake_all(entries, host, progress, force=force, mirror=mirror)
     failed = [name for name, image in images.items() if isinstance(image, LabError)]
     if failed:
-        console.print(f"not baked: {', '.join(failed)}", style="bold", highlight=False)
-        raise typer.Exit(FAILED)
+        print(f"error: not baked: {', '.join(failed)}; the log above says why", file=sys.stderr)
+        raise typer.Exit(ExitStatus.INCOMPLETE)
 
 
 @app.command()
@@ -174,8 +162,8 @@ def up(
 ) -> None:
     """Make a cluster to work with; it stays until ``down``."""
     with one_line_errors():
-        entry = _chosen(build, sideloaded, mirror)
-    with one_line_errors(), command_host(lab_host) as host:
+        entry = _chosen(build, sideloaded, mirror, lab_host)
+    with one_line_errors(), sweeping.borrowed(lab_host) as host:
         with ProgressBoard(console) as progress:
             image = baking.bake(entry, host, progress, mirror=mirror)
             if vm:
@@ -186,17 +174,11 @@ def up(
                 progress("cluster", "forming")
                 cluster.form()
             progress("cluster", "all members Online")
-        host.run.keep()
-        name = host.run.id
-        console.print(f"cluster {name}: {image.build.product} {image.build.version}", highlight=False)
+        kept = keep(host.run, image.build.name)
+        console.print(f"cluster {kept.name}: {image.build.product} {image.build.version}", highlight=False)
         for member in cluster.members:
             console.print(f"  {member.name}  {member.machine.endpoint}", highlight=False)
-        console.print(
-            f"enter a member: clusterproof shell m1 --cluster {name}\n"
-            f"remove it:      clusterproof down {name}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        show(console, kept.how_to())
 
 
 @app.command()
@@ -210,13 +192,15 @@ def shell(
 ) -> None:
     """Enter a member of a cluster that ``up`` left, or run a command there."""
     with one_line_errors():
-        run = _kept(cluster)
+        run = _entered(cluster)
+        kept = Kept.of(run)
         host = Host(find(lab_host), run, Transcript())
         vms = ssh_access.ssh_commands(run)
         instances = {
             instance["name"].rpartition("-")[2]: instance["name"]
             for instance in host.instances()
             if instance["config"].get(f"{MARK}.run") == run.id
+            and (not kept.instances or kept.stays(instance["name"]))
         }
         if member in vms:
             argv = [*vms[member], *([shlex.join(command)] if command else [])]
@@ -238,16 +222,21 @@ def shell(
 
 @app.command()
 def down(
-    cluster: Annotated[str | None, typer.Argument(help="The cluster's name; by default the only one.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every cluster that up left.")] = False,
+    cluster: Annotated[
+        str | None, typer.Argument(help="The cluster's name, or the four digits that end it.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every cluster that was kept.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Also what others made, without a question.")] = False,
     lab_host: LabHost = None,
 ) -> None:
-    """Remove a cluster that ``up`` left."""
+    """Remove a cluster that ``up`` or ``--keep`` left; without a name the only one, if you made it.
+
+    What another user made, or you from another checkout, is removed by its name, or with --yes.
+    """
     with one_line_errors():
-        chosen = [run for run in runs.Run.known() if run.kept] if everything else [_kept(cluster)]
-        for run in chosen:
-            count = sweeping.release(Host(find(lab_host), run, Transcript()))
-            console.print(f"cluster {run.id}: {count} instances and volumes deleted", highlight=False)
+        for kept in _chosen_to_remove(cluster, everything=everything, yes=yes):
+            count = sweeping.release(Host(find(lab_host), kept.run, Transcript()))
+            console.print(f"cluster {kept.name}: {count} instances and volumes deleted", highlight=False)
 
 
 @app.command()
@@ -302,17 +291,19 @@ def clear(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _chosen(build: str | None, sideloaded: str | None, mirror: str | None) -> CatalogueBuild:
+def _chosen(
+    build: str | None, sideloaded: str | None, mirror: str | None, lab_host: str | None
+) -> CatalogueBuild:
     """Return the one build that was asked for, a sideloaded one with its image made."""
     if (build is None) == (sideloaded is None):
-        raise UsageError("name one build: --build incus@7.0.2, or --sideload incus@7.0.2=path/to/incusd")
+        raise UsageError("it takes one build; name it: --build incus@7.0.2 or --sideload incus@7.0.2=PATH")
     known = catalogue.load()
     if sideloaded is None:
         (entry,) = snap_store.settle([known.get(build or "")])
         return entry
     with ProgressBoard(console) as progress:
         _, (entry,) = sideload.add(
-            [sideloaded], known, baking.folder(), lambda text: progress("sideload", text), mirror
+            [sideloaded], known, baking.folder(), lambda text: progress("sideload", text), mirror, lab_host
         )
     return entry
 
@@ -330,15 +321,68 @@ def _made(host: Host, image: Image, count: int, *, vm: bool) -> Cluster:
     return cluster
 
 
-def _kept(name: str | None) -> runs.Run:
-    kept = [run for run in runs.Run.known() if run.kept]
-    names = ", ".join(run.id for run in kept) or "none; make one with clusterproof up"
-    found = [run for run in kept if name is None or run.id.endswith(name)]
+def _chosen_to_remove(name: str | None, *, everything: bool, yes: bool) -> list[Kept]:
+    """Return which clusters are to be removed. Raises UsageError where none is, or where it is not agreed to."""
+    known = Kept.every()
+    if name is not None and everything:
+        raise UsageError("--all and a name exclude each other; name one cluster, or say --all")
+    if name is not None:
+        return [_named(name, known)]
+    if not known:
+        raise UsageError("there is no cluster to remove; clusterproof up makes one")
+    show(console, [f"  {one}" for one in known])
+    if len(known) > 1 and not everything:
+        raise UsageError("there are several; name one, or say --all")
+    if (foreign := [one for one in known if not one.mine]) and not yes:
+        others = ", ".join(one.name for one in foreign)
+        if not sys.stdin.isatty() or not typer.confirm(f"not made by you from this checkout: {others}. Remove?"):
+            raise UsageError(f"not made by you from this checkout: {others}; name it, or add --yes")
+    return known
+
+
+def _entered(name: str | None) -> runs.Run:
+    """Return the run whose cluster is to be entered: one that is kept, or one that is running now."""
+    if name is None:
+        known = Kept.every()
+        if len(known) == 1:
+            return known[0].run
+        raise UsageError(f"name one cluster with --cluster: {_list(known)}")
+    alive = [Kept.of(run) for run in runs.Run.known() if run.alive()]
+    return _named(name, alive).run
+
+
+def _named(name: str, known: list[Kept]) -> Kept:
+    """Return the one that is called ``name``. Raises UsageError."""
+    found = [one for one in known if one.is_called(name)]
     if len(found) == 1:
         return found[0]
-    raise UsageError(
-        f'"{name}" is not the name of one cluster (there are: {names})' if name else f"name one cluster: {names}"
-    )
+    raise UsageError(f'"{name}" is not the name of one cluster; there are: {_list(known)}')
+
+
+def _list(known: list[Kept]) -> str:
+    return ", ".join(one.name for one in known) or "none; make one with clusterproof up"
+
+
+def _row(entry: CatalogueBuild, image: Image | None) -> tuple[str, ...]:
+    if image is None:
+        return entry.name, entry.track, entry.source.label
+    build = image.build
+    facts = f"{build.api_extensions} API extensions, schema {build.schema_version}"
+    return entry.name, entry.track, build.version, facts
+
+
+def _facts(entry: CatalogueBuild, image: Image | None) -> dict[str, object]:
+    """Return a build for programs."""
+    return {
+        "name": entry.name,
+        "product": entry.product,
+        "track": entry.track,
+        "source": entry.source.label,
+        "baked": image is not None,
+        "version": image.build.version if image else None,
+        "api_extensions": image.build.api_extensions if image else None,
+        "schema": image.build.schema_version if image else None,
+    }
 
 
 def _client_environment(host: Host) -> dict[str, str]:

@@ -16,15 +16,20 @@ from clusterproof.lab.builds import catalogue
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.api import ApiError
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.kept import Kept
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host import endpoint, inventory
 from clusterproof.lab.host.capabilities import CAPABILITIES, Capability, missing
 from clusterproof.lab.host.private_server import INOTIFY, INOTIFY_NEEDED, PrivateServer, daemon_binary
+from clusterproof.lab.images import rootfs
+from clusterproof.lab.images.kinds import VM
 from clusterproof.lab.images.making import TOOLS
 from clusterproof.lab.substrates import acceleration, qemu_vm, server_vm
 
 BOOTSTRAP = "sudo lab/bootstrap"
 NEEDED_DISK = 8 << 30
+# With less than this not even one build can be baked.
+LEAST_DISK = 1 << 30
 NEEDED_MEMORY = 4 << 30
 
 
@@ -40,6 +45,11 @@ class Finding:
     ok: bool = True
     vital: bool = False
     remedy: str = ""
+
+    @property
+    def sign(self) -> str:
+        """What stands before it: that something can be done about it is no fault, and not all right either."""
+        return "MISSING" if not self.ok else "note" if self.remedy else "ok"
 
 
 def examine(wanted: str | None = None) -> list[Finding]:
@@ -61,10 +71,19 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
         vital=bool(unbaked),
         remedy=BOOTSTRAP if absent else "" if root else "run it as root (sudo)",
     )
+    for_vms = [
+        entry.name
+        for entry in catalogue.load().select()
+        if rootfs.find(entry, bake.folder(), kind=VM) is None
+    ]
     yield Finding(
         "images",
-        "all builds are baked" if not unbaked else f"not baked yet: {', '.join(unbaked)}",
+        "of containers: " + (f"not baked yet: {', '.join(unbaked)}" if unbaked else "all builds are baked"),
         remedy="clusterproof bake" if unbaked else "",
+    )
+    yield Finding(
+        "images of VMs",
+        f"made from those when they are needed: {', '.join(for_vms)}" if for_vms else "all builds have one",
     )
     yield _disk()
     yield _old()
@@ -75,10 +94,13 @@ def _findings(wanted: str | None) -> Iterator[Finding]:
     yield vms
     for name, capability in sorted(CAPABILITIES.items()):
         yield _capability(name, capability, vms)
-    kept = [run.id for run in runs.Run.known() if run.kept]
+    kept = Kept.every()
+    mine = [one.name for one in kept if one.mine]
     dead = [run.id for run in runs.Run.known() if not run.alive()]
     yield Finding(
-        "clusters left by up", ", ".join(kept) or "none", remedy="clusterproof down --all" if kept else ""
+        "clusters left by up",
+        "; ".join(map(str, kept)) or "none",
+        remedy=f"clusterproof down {mine[0]}" if mine else "",
     )
     yield Finding(
         "dead runs", ", ".join(dead) or "none", remedy="clusterproof sweep" if dead else ""
@@ -147,13 +169,31 @@ def _private_server(*, root: bool) -> Finding:
 def _disk() -> Finding:
     place = runs.folder()
     there = next(path for path in (place, *place.parents) if path.exists())
+    if not there.is_dir() or _holds_no_files(there):
+        why = "holds no files" if there.is_dir() else "is no folder"
+        return Finding(
+            "disk", f"{place} cannot be a folder: {there} {why}",
+            ok=False, vital=True, remedy="name another folder with LAB_DIR",
+        )  # fmt: skip
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding(
+            "disk", f"{there} cannot be written", ok=False, vital=True,
+            remedy="run it as root (sudo), or name another folder with LAB_DIR",
+        )  # fmt: skip
     free = shutil.disk_usage(there).free
     return Finding(
         "disk",
         f"{free >> 30} GiB free below {place}, {NEEDED_DISK >> 30} needed for all builds",
         ok=free >= NEEDED_DISK,
+        vital=free < LEAST_DISK,
         remedy="" if free >= NEEDED_DISK else "free some, or name another folder with LAB_DIR",
     )
+
+
+def _holds_no_files(folder: Path) -> bool:
+    """Say whether ``folder`` is the kernel's own, like those below /proc, which have no room at all."""
+    facts = os.statvfs(folder)
+    return facts.f_blocks == 0
 
 
 def _old() -> Finding:

@@ -73,7 +73,7 @@ def packed(size: int) -> bytes:
 def hostile_site(pytester, monkeypatch, tmp_path, size: int) -> Iterator[Path]:
     """Run scenarios in a hostile lab, with logs of ``size`` bytes; give the folder that holds it all."""
     content = packed(size)
-    made = []
+    made: list[FakeMachine] = []
 
     def machine(_, name, image):
         made.append(FakeMachine(name, image, f"10.176.0.{len(made) + 2}"))

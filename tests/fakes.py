@@ -16,15 +16,17 @@ import socketserver
 import tempfile
 import textwrap
 import threading
+import types
 import urllib.parse
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
+import pytest
 from requests_toolbelt import MultipartDecoder
 
 from clusterproof.lab.builds import apt_mirror, catalogue
@@ -69,12 +71,17 @@ class Answer:
 
 @dataclass
 class Operation:
-    """A background operation: done, failed (``err``), or never done."""
+    """A background operation: done, failed (``err``), or never done.
+
+    ``failed`` is the status with which Incus answers whoever waits for one that failed; with LXD waiting
+    succeeds, and the operation has the error.
+    """
 
     description: str
     metadata: object = None
     err: str = ""
     code: int = SUCCESS
+    failed: int = 400
     id: str = field(default_factory=lambda: str(uuid4()))
 
     def body(self, code: int | None = None) -> dict:
@@ -106,7 +113,7 @@ class Call:
     method: str
     path: str
     query: dict[str, str]
-    body: object
+    body: Any
     headers: dict[str, str]
 
     @property
@@ -116,20 +123,32 @@ class Call:
 
 Answering = Answer | Operation | Raw
 
+EXISTS = {
+    "incus": "Failed creating instance record: Add instance info to the database: "
+    'Failed to create "instances" entry: UNIQUE constraint failed: instances.project_id, instances.name',
+    "lxd": "Failed creating instance record: Add instance info to the database: "
+    'This "instances" entry already exists',
+}
+
 
 class FakeServer:
     """An LXD or Incus server on the unix socket ``socket``; use it in a ``with`` block.
+
+    What it refuses, and with which status and words, is what LXD 5.0.2 and Incus 6.0.4 have answered to such
+    calls.
 
     ``say`` answers instead of the server where its key, ``METHOD path``, is a request's; what it
     holds is an Answer, Operation, Raw, a Refusal to raise, or a function of the Call that returns one.
     ``run`` stands for the commands in instances: it is given (instance's name, argv).
     """
 
-    def __init__(self, *, product: str = "incus", version: str = "6.0.4") -> None:
+    def __init__(self, *, product: str = "incus", version: str = "") -> None:
+        self.product = product
+        version = version or {"incus": "6.0.4", "lxd": "5.0.2"}[product]
         # Below the shortest folder there is: a socket's path may have about 100 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="cp-"))
         self.socket = self.folder / "s"
-        self.info = {
+        self.info: dict[str, Any] = {
             "auth": "trusted",
             "api_extensions": ["projects", "etag"],
             "config": {},
@@ -211,6 +230,8 @@ class FakeServer:
         if identity not in self.operations:
             raise Refusal(404, "Operation not found")
         operation = self.operations[identity]
+        if wait and operation.err and self.product == "incus":
+            raise Refusal(operation.failed, operation.err)
         return Answer(operation.body(None if wait else RUNNING))
 
     def _project_list(self, call: Call) -> Answer:
@@ -273,11 +294,16 @@ class FakeServer:
         found = self.instances[_project_of(call)]
         if call.method == "GET":
             return Answer(list(found.values()))
+        if _project_of(call) not in self.projects:
+            raise Refusal(404, "Failed loading project: Project not found")
         name = call.body["name"]
+        fingerprint = call.body.get("source", {}).get("fingerprint")
+        if fingerprint is not None and fingerprint not in self.images[_project_of(call)]:
+            raise Refusal(404, "Image not found")
         if name in found:
-            return Operation("Creating instance", err=f'Instance "{name}" exists', code=FAILURE)
-        if reason := self._impossible(call.body, _project_of(call)):
-            return Operation("Creating instance", err=reason, code=FAILURE)
+            return Operation("Creating instance", err=EXISTS[self.product], code=FAILURE, failed=500)
+        if reason := self._impossible(call.body):
+            return Operation("Creating instance", err=reason, code=FAILURE, failed=404)
         # A scheduler that is easy to foretell: the machine with the fewest instances.
         used = [instance.get("location") for instance in found.values()]
         free = min(self.members, key=used.count) if self.members else "none"
@@ -306,6 +332,8 @@ class FakeServer:
         if name not in found:
             raise Refusal(404, "Instance not found")
         action = call.body["action"]
+        if action not in {"start", "stop", "restart", "freeze", "unfreeze"}:
+            raise Refusal(400, f"Unknown action: '{action}'")
         wanted = {"start": "Running", "unfreeze": "Running", "freeze": "Frozen"}.get(action, "Stopped")
         if found[name]["status"] == wanted:
             return Operation(action, err=f"The instance is already {wanted.lower()}", code=FAILURE)
@@ -322,8 +350,11 @@ class FakeServer:
         return Raw(self.files[key])
 
     def _exec(self, call: Call, name: str) -> Operation:
-        if name not in self.instances[_project_of(call)]:
+        found = self.instances[_project_of(call)]
+        if name not in found:
             raise Refusal(404, "Instance not found")
+        if found[name]["status"] != "Running":
+            raise Refusal(400, "Instance is not running")
         self.lock.release()
         try:
             status, *outputs = self.run(name, call.body["command"])
@@ -374,28 +405,52 @@ class FakeServer:
             pending["machines"].append(call.query["target"])
             return Answer(status=201)
         if name in found and found[name].get("status") != "Pending":
-            raise Refusal(409, f'"{name}" exists already')
+            raise self._exists(name, found)
         if (found.get(name) or {}).get("machines", list(self.members)) != list(self.members):
             raise Refusal(400, f'"{name}" is not defined on all machines')
         found[name] = {**call.body, "status": "Created", "location": call.query.get("target", "none")}
         return Answer(status=201)
 
-    def _impossible(self, body: dict, project: str) -> str:
-        """Return why the server makes no instance of ``body``, as it says it; empty where it does."""
-        fingerprint = body.get("source", {}).get("fingerprint")
-        if fingerprint is not None and fingerprint not in self.images[project]:
-            return f'Image "{fingerprint}" not found'
-        for device in body.get("devices", {}).values():
+    def _exists(self, name: str, found: dict[str, dict]) -> Refusal:
+        """Return the answer to making ``name`` of ``found`` once more."""
+        incus = self.product == "incus"
+        if found is self.projects:
+            start = f'Failed creating project "{name}": Failed adding database record: '
+            if incus:
+                start += 'Failed to create "projects" entry: UNIQUE constraint failed: projects.name'
+                return Refusal(500, start)
+            return Refusal(409, start + 'This "projects" entry already exists')
+        if found is self.networks:
+            return Refusal(409, f'Network "{name}" already exists') if incus else Refusal(
+                400, "The network already exists"
+            )
+        if found is self.pools:
+            return Refusal(409, "The storage pool already exists: The record already exists")
+        return Refusal(409, "Volume by that name already exists")
+
+    def _impossible(self, body: dict) -> str:
+        """Return why the server makes no instance of ``body``, as it says it; empty where it does.
+
+        A static address that another instance has is no reason for either product.
+        """
+        spelt = "initializing" if self.product == "incus" else "initialising"
+        failed = f"Failed creating instance record: Failed {spelt} instance"
+        for name, device in body.get("devices", {}).items():
             if device.get("type") == "disk" and device.get("pool", "") not in {"", *self.pools}:
-                return f'Storage pool "{device["pool"]}" not found'
+                return f"{failed}: Failed loading storage pool: Storage pool not found"
             if device.get("type") == "nic" and device.get("network", "") not in {"", *self.networks}:
-                return f'Network "{device["network"]}" not found'
+                return (
+                    f'{failed}: Invalid devices: Device validation failed for "{name}": Failed loading device '
+                    f'"{name}": Failed to load network "{device["network"]}" for project "default": '
+                    "Network not found"
+                )
         return ""
 
     def _in_use(self, name: str, found: dict[str, dict]) -> str:
         """Return why the server does not delete ``name`` of ``found``; empty where it does."""
         if found is self.projects:
-            return "Only empty projects can be removed" if self._holds(name) else ""
+            end = "." if self.product == "incus" else ""
+            return f"Only empty projects can be removed{end}" if self._holds(name) else ""
         instances = [one for of_project in self.instances.values() for one in of_project.values()]
         devices = [device for one in instances for device in one.get("devices", {}).values()]
         if found is self.pools and any(name == device.get("pool") for device in devices):
@@ -405,14 +460,16 @@ class FakeServer:
         return ""
 
     def _holds(self, project: str) -> bool:
-        return any(kind[project] for kind in (self.instances, self.volumes, self.images))
+        # LXD 5.0.2 does not count volumes.
+        kinds = (self.instances, self.images, *([self.volumes] if self.product == "incus" else []))
+        return any(kind[project] for kind in kinds)
 
     def _one(self, call: Call, found: dict[str, dict], name: str, missing: str) -> Answer:
         if name not in found:
             raise Refusal(404, missing)
         if call.method == "DELETE":
             if reason := self._in_use(name, found):
-                raise Refusal(400, reason)
+                raise Refusal(500 if found is self.projects else 400, reason)
             del found[name]
             return Answer()
         return Answer(found[name])
@@ -452,15 +509,15 @@ class _Http(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     fake: FakeServer
 
-    def __init__(self, *args: object) -> None:
-        self._open = set()
+    def __init__(self, *args: Any) -> None:
+        self._open: set[Any] = set()
         super().__init__(*args)
 
-    def process_request(self, request: object, client_address: object) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: object) -> None:
+    def shutdown_request(self, request: Any) -> None:
         self._open.discard(request)
         super().shutdown_request(request)
 
@@ -474,6 +531,7 @@ class _Http(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: _Http
 
     def _serve(self) -> None:
         url = urllib.parse.urlsplit(self.path)
@@ -531,19 +589,33 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing of requests."""
 
 
+# The base of a class that stands in for one of the house, of which a test needs a part only.
+StandIn: Any = object
+
+# What the lab runs in members of its own accord, whose output it does not read unless a test says what it is.
+LAB_COMMANDS = re.compile(
+    r"systemctl (daemon-reload|start|stop|kill|reset-failed|is-active)\b|journalctl --sync|^sync$"
+    r"|/run/clusterproof-(evidence\.sh|install\.log)|cloud-init clean|/var/log/cloud-init-output\.log"
+    r"|^(mkdir -p|rm -f) /etc/systemd/system/(incus|lxd)\.service\.d|mkdir -p /(run/systemd/system/|etc/ceph)"
+    r"|(incus|lxc) image (info|import)|(mkdir|mv) /root/clusterproof-snaps\.part|cat /var/log/(incus|lxd)/"
+    r"|nsenter --mount=/run/snapd/ns/"
+)
+
+
 @dataclass
 class FakeMachine:
     """A machine that keeps lab.machine.Machine's contract without being one.
 
     ``answers`` holds pairs of (a part of the command line, what comes of it): a Result, an exception to
-    raise, or a function of (argv, stdin) that returns one. The first that fits counts; a command that
-    none fits succeeds silently. ``broken`` is raised by whatever is asked of the machine itself.
+    raise, or a function of (argv, stdin) that returns one. The first that fits counts. Of the others those that
+    the lab itself needs (``LAB_COMMANDS``) succeed silently, and the rest are unknown, as in a shell.
+    ``broken`` is raised by whatever is asked of the machine itself.
     """
 
     name: str
     image: Image
     address: str = "10.176.0.2"
-    answers: list[tuple[str, object]] = field(default_factory=list)
+    answers: list[tuple[str, Any]] = field(default_factory=list)
     substrate: str = "container"
     emulated: bool = False
     should_run: bool = False
@@ -591,6 +663,10 @@ class FakeMachine:
             raise self.broken["running"]
         return self.up
 
+    @staticmethod
+    def watched() -> None:
+        return None
+
     def console(self) -> str:
         return self.said
 
@@ -611,7 +687,9 @@ class FakeMachine:
                 if isinstance(found, Exception):
                     raise found
                 return found
-        return Result(0, "", "")
+        if LAB_COMMANDS.search(line):
+            return Result(0, "", "")
+        return Result(127, "", f"sh: 1: {argv[0]}: not found")
 
     def read(self, path: str) -> bytes:
         if path not in self.files:
@@ -677,7 +755,7 @@ def bake_with_stand_ins(place: Path, monkeypatch) -> Path:
     monkeypatch.setattr(logged_commands, "GUARD", ())
     monkeypatch.setattr(making, "TOOLS", {})
     monkeypatch.setattr(making, "SPACE", 1)
-    monkeypatch.setattr(making.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(apt_mirror, "find", lambda _=None: Mirror("https://deb.example.org/debian"))
     return folder
 
@@ -690,7 +768,7 @@ def disks_with_stand_ins(folder: Path) -> None:
     stand_in(folder, "umount", 'find "$1" -mindepth 1 -delete')
 
 
-BRIDGE = {
+BRIDGE: dict[str, Any] = {
     "name": "clusterproof0",
     "config": {"user.clusterproof": "true", "ipv4.address": "10.176.0.1/20"},
 }
@@ -778,6 +856,11 @@ def lab_host(server: FakeServer, folder: Path, monkeypatch, *, prepared: bool = 
     return host
 
 
+def session_of(config: pytest.Config) -> Any:
+    """Return what stands for pytest's session of ``config``, before there is one."""
+    return types.SimpleNamespace(config=config)
+
+
 class FakeCheckout:
     """A checkout of this project with suites of its own, in which pytest can be run.
 
@@ -806,6 +889,8 @@ class FakeCheckout:
         for key, default in {"products": ["lxd", "incus"], "needs": []}.items():
             values[key] = json.dumps(facts.get(key, default))
         text = LEDGER.format(**values)
+        if judge := facts.get("judged_by"):
+            text = text.replace("[symptom]", f'judged_by = "{judge}"\n[symptom]')
         if values["kind"] == "bug":
             ranges = RANGES if "incus" in values["products"] else LXD_RANGES
             text += PATTERN + ranges

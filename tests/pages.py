@@ -27,11 +27,11 @@ HOSTILE = [
 # All tags that our pages are made of.
 # fmt: off
 TAGS = {
-    "a", "b", "body", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "em",
-    "fieldset", "footer", "form", "h1", "h2", "h3", "head", "header", "html", "input", "label",
-    "legend", "li", "link", "main", "meta", "nav", "noscript", "ol", "optgroup", "option", "p",
+    "a", "b", "body", "button", "caption", "clippath", "code", "dd", "details", "div", "dl", "dt", "em",
+    "fieldset", "figcaption", "figure", "footer", "form", "g", "h1", "h2", "h3", "head", "header", "html",
+    "input", "label", "legend", "li", "link", "main", "meta", "nav", "noscript", "ol", "optgroup", "option", "p",
     "path", "pre", "rect", "script", "section", "select", "small", "span", "strong", "style",
-    "summary", "svg", "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul", "wbr",
+    "summary", "svg", "table", "tbody", "td", "text", "th", "thead", "time", "title", "tr", "ul", "wbr",
 }
 # fmt: on
 
@@ -43,7 +43,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tags = []
         self.text = ""
-        self._open = []
+        self._open: list[str] = []
         self.feed(html)
         self.close()
         assert self._open == []

@@ -8,7 +8,7 @@ from clusterproof.builds import Build, Expectation
 from clusterproof.reports.history.history import History
 from clusterproof.reports.results.ledger import Issue, load_ledger
 from clusterproof.reports.results.results import Cell, Phases, append
-from clusterproof.reports.results.verdicts import Observation, expect, judge
+from clusterproof.reports.results.verdicts import Observation, Role, expect, judge
 
 START = datetime(2026, 3, 2, 21, 4, tzinfo=UTC)
 
@@ -174,7 +174,7 @@ def sample_run(ledger: dict[str, Issue], run="20260302-2104", start=START) -> li
         "member m2 is not ONLINE within 30 s; log of m2: this node's version is behind, please upgrade"
     )
     fine = "3 of 3 members ONLINE 4.1 s after the restart"
-    plan = [
+    plan: list[tuple[str, str, Role, list[Observation | None]]] = [
         # issue, test, role, observations by build (604, 702, 751, 502, git), reasons
         ("lxd-15313", "upgrade/test_downgrade.py::test_one_extension_less", "reproduction",
          [o.CONFORMS, o.CONFORMS, o.CONFORMS, o.SYMPTOM, o.SYMPTOM]),
@@ -196,7 +196,7 @@ def sample_run(ledger: dict[str, Issue], run="20260302-2104", start=START) -> li
         + "goroutine 812 [running]: main.restoreClusterMember(0xc000a8) api_cluster.go:3127 +0x1a5\n"
         * 6,
     }
-    cells = []
+    cells: list[Cell] = []
     for issue_id, test, role, observations in plan:
         for number, (one, seen) in enumerate(zip(BUILDS, observations, strict=True)):
             if seen is None:

@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from clusterproof.cli import app
+from clusterproof.fixtures.options import help_text
 
 ROOT = Path(__file__).parents[1]
 LISTED = subprocess.check_output(
@@ -79,7 +80,7 @@ def of_qualify() -> set[str]:
     """Every option that a run of the suites takes: pytest's, its plugins' and clusterproof's."""
     argv = [sys.executable, "-m", "pytest", "suites", "--help"]
     text = subprocess.check_output(argv, cwd=ROOT, text=True, timeout=60)
-    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text))
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text + help_text()))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,8 @@ def environments() -> set[str]:
 
 def verb(name: str):
     """Return the command ``name`` of clusterproof, or None."""
-    return typer.main.get_command(app).commands.get(name)
+    group = typer.main.get_group(app)
+    return group.commands.get(name)
 
 
 def test_there_are_commands_to_look_at():

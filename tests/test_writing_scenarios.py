@@ -58,7 +58,7 @@ CALLS = [(name, row[0].strip("`"), row[2].strip("`")) for name in CLASSES for ro
 
 def attributes(found: type) -> set[str]:
     """Return the names of a class's members, those that its __init__ sets included."""
-    source = ast.parse(textwrap.dedent(inspect.getsource(found.__init__)))
+    source = ast.parse(textwrap.dedent(inspect.getsource(inspect.getattr_static(found, "__init__"))))
     assigned = {
         node.attr
         for node in ast.walk(source)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clusterproof.lab.baking import base_image, install_by_cloud_init, rehearsal
+from clusterproof.lab.baking import base_image, install_by_cloud_init, rehearsal, reported_version
 from clusterproof.lab.builds import apt_mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster.cluster import Cluster
@@ -25,7 +25,7 @@ from clusterproof.lab.core.waiting import NotObservedError
 from clusterproof.lab.host import upload
 from clusterproof.lab.host.host import Host
 from clusterproof.lab.images import making, rootfs
-from clusterproof.lab.images.filling import Fill
+from clusterproof.lab.images.filling import AskVersion, Fill
 from clusterproof.lab.images.image import Image
 from clusterproof.lab.images.kinds import CONTAINER, VM, Kind
 from clusterproof.lab.images.rootfs import RootfsImage
@@ -63,6 +63,7 @@ def bake(
             force=force,
             stop=stop,
             fill=_fill(entry, host, progress, mirror),
+            ask=_ask_version(entry, host),
         )
         truth = _read_truth(made)
         fingerprint = truth.get("fingerprint")
@@ -92,6 +93,8 @@ def bake_vm(
             mirror=mirror,
             kind=VM,
             fill=_fill(entry, host, progress, mirror, VM),
+            # The same program has said it in a container.
+            ask=lambda *_: image.build.version.removesuffix(entry.source.version_suffix),
         )
     if _without_distribution(made.package_version) != _without_distribution(image.build.version):
         raise LabError(
@@ -178,6 +181,13 @@ def _fill(
 ) -> Fill | None:
     """Return what fills a root file system with ``entry`` where a first boot installs it; else None."""
     return _by_first_boot(entry, host, progress, mirror, kind) if entry.source.first_boot else None
+
+
+def _ask_version(entry: CatalogueBuild, host: Host) -> AskVersion | None:
+    """Return what asks a daemon of the user's for its version, in the base of ``entry``; else None."""
+    if entry.source.base_build is None:
+        return None
+    return lambda image, daemon: reported_version.ask(entry, image, daemon, host)
 
 
 def _by_first_boot(

@@ -1,9 +1,10 @@
 """Sideloading: a build of the user's, in place of one of the catalogue's.
 
 ``incus@7.0.2=path/to/incusd`` is a daemon, ``incus@7.0.2=path/to/debs`` a folder of packages. Their image is
-made at once, as the name of the build depends on the version that it reports. ``lxd=path/to/file.snap`` is a
-snap, which cloud-init installs on the lab host like those of the store; until then its version is the file's.
-Its base and ``snapd`` are taken from files, too, where they lie beside it.
+made at once, as the name of the build depends on the version that it reports; a daemon is asked for it in a
+container of the lab host. ``lxd=path/to/file.snap`` is a snap, which cloud-init installs on the lab host like
+those of the store; until then its version is the file's. Its base and ``snapd`` are taken from files, too, where
+they lie beside it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from clusterproof.lab.baking import reported_version
 from clusterproof.lab.builds import snap_files
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.catalogue import Catalogue
 from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, SideloadedPackages, SnapFile
 from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.host import sweeping
 from clusterproof.lab.images import making, rootfs
 from clusterproof.lab.images.logged_commands import Progress
 from clusterproof.lab.images.recipe import debian_architecture
+from clusterproof.lab.images.rootfs import RootfsImage
 
 FORM = (
     "write it like incus@7.0.2=path/to/incusd, incus@7.0.2=path/to/folder-of-debs or lxd=path/to/file.snap"
@@ -35,21 +39,33 @@ OFFLINE_IMAGE = "debian-trixie"
 
 
 def add(
-    wanted: Sequence[str], known: Catalogue, into: Path, progress: Progress, mirror: str | None = None
+    wanted: Sequence[str],
+    known: Catalogue,
+    into: Path,
+    progress: Progress,
+    mirror: str | None = None,
+    lab_host: str | None = None,
 ) -> tuple[Catalogue, list[CatalogueBuild]]:
     """Return ``known`` with the builds that ``wanted`` gives, and these; their images are in ``into``.
 
     Raises UsageError for what cannot be one, LabError where an image cannot be made.
     """
-    found = [_made(read(text, known), into, progress, mirror) for text in wanted]
+    found = [_made(read(text, known), into, progress, mirror, lab_host) for text in wanted]
     return known.with_builds(found), found
 
 
-def _made(build: CatalogueBuild, into: Path, progress: Progress, mirror: str | None) -> CatalogueBuild:
+def _made(
+    build: CatalogueBuild, into: Path, progress: Progress, mirror: str | None, lab_host: str | None
+) -> CatalogueBuild:
     """Return the build by the version of its image, made where it is missing; a snap waits for the lab host."""
     if build.source.first_boot:
         return build
-    image = rootfs.find(build, into) or making.make(build, into, progress, mirror)
+
+    def ask(image: RootfsImage, daemon: Path) -> str:
+        with sweeping.borrowed(lab_host) as host:
+            return reported_version.ask(build, image, daemon, host)
+
+    image = rootfs.find(build, into) or making.make(build, into, progress, mirror, ask=ask)
     return build.found(image.package_version)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -62,6 +63,14 @@ class ProductFacts(Data):
     units: Units
     tracks: tuple[Track, ...] = Field(min_length=1)
     extensions: tuple[str, ...] = ()
+
+    @property
+    def pid_file(self) -> str:
+        """Where the number of a server is that has left the cgroup of its unit; empty where it stays there."""
+        if self.packaged != "snap":
+            return ""
+        # In the snap's folder for what outlives a revision (snapcraft/commands/daemon.start of LXD).
+        return str(PurePosixPath(self.state_dir).with_name(f"{self.name}.pid"))
 
     def guess(self, channel: str) -> str:
         """Return a version to sort ``channel`` by until it is installed: its own, else the newest track's."""

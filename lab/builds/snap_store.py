@@ -17,6 +17,7 @@ from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import RISKS
 from clusterproof.lab.core import fetching
 from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.unreachable import why_unreachable
 
 STORE = "https://api.snapcraft.io"
 # The store's names of the architectures that the kernel calls otherwise.
@@ -106,7 +107,10 @@ def ask(snap: str) -> Answer:
     except requests.HTTPError as error:
         raise LabError(f"the snap store has no answer about {snap} ({error})") from error
     except requests.RequestException as error:
-        raise LabError(f"the snap store cannot be asked for {snap}: {error}") from error
+        raise LabError(
+            f"the snap store cannot be asked for {snap} at {store}: {why_unreachable(error)}; "
+            "name another one with LAB_SNAP_STORE, or a revision that is baked: --build CHANNEL=REVISION"
+        ) from error
     except ValidationError as error:
         what = error.errors()[0]
         where = ".".join(str(part) for part in what["loc"]) or "the whole"

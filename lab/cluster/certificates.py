@@ -1,4 +1,4 @@
-"""Client certificates that are made for one run and thrown away with it."""
+"""Certificates that are made for one run and thrown away with it: the client's, and clusters' own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -17,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from clusterproof.lab.core.known_secrets import register
 
 NAME = "clusterproof"
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 
 def make_certificate(folder: Path, name: str = NAME) -> tuple[Path, Path]:
@@ -43,28 +45,73 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def cluster_certificate(name: str, address: str, *, lasts: timedelta = WEEK) -> tuple[str, str]:
+    """Return (certificate, key) in PEM for a cluster whose member ``name`` is at ``address``.
+
+    The certificate became valid a day ago and will be for ``lasts`` from now; less than nothing makes one that
+    has expired.
+    """
+    key = ec.generate_private_key(ec.SECP384R1())
+    names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ip_address(address))])
+    now = datetime.now(UTC)
+    certificate = _signed(key, _called(name), now - DAY, now + lasts, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return certificate.decode(), register(_pem(key).decode())
+
+
+def renewed_certificate(certificate: bytes, key: bytes) -> tuple[str, str]:
+    """Return (certificate, key) in PEM: ``certificate`` made anew for the same names and the same ``key``.
+
+    It is valid from a second after the old one, so that it is the newer one and valid everywhere.
+    """
+    old = x509.load_pem_x509_certificate(certificate)
+    private = serialization.load_pem_private_key(key, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    begins = old.not_valid_before_utc + timedelta(seconds=1)
+    renewed = _signed(private, old.subject, begins, begins + WEEK, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return renewed.decode(), register(key.decode())
+
+
+def _called(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
 def _make(cert_path: Path, key_path: Path, name: str) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
-    certificate = (
+    key_path.touch(mode=0o600)
+    key_path.write_bytes(_pem(key))
+    # Members' clocks may be behind the clock here.
+    cert_path.write_bytes(_signed(key, _called(name), now - DAY, now + WEEK, ExtendedKeyUsageOID.CLIENT_AUTH))
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _signed(
+    key: ec.EllipticCurvePrivateKey,
+    subject: x509.Name,
+    begins: datetime,
+    ends: datetime,
+    usage: x509.ObjectIdentifier,
+    *more: x509.ExtensionType,
+) -> bytes:
+    """Return a certificate for ``subject`` in PEM, signed with its own ``key``."""
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Members' clocks may be behind the clock here.
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=7))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(key, hashes.SHA384())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     )
-    key_path.touch(mode=0o600)
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    for extension in more:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)

@@ -8,13 +8,14 @@ import itertools
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusterproof.lab.cluster.certificates import make_certificate
 from clusterproof.lab.cluster.crash_watch import Crash, crashes
+from clusterproof.lab.cluster.lab_watch import LabWatch
 from clusterproof.lab.cluster.member import CommandError, Member
 from clusterproof.lab.cluster.tenant import Door
 from clusterproof.lab.core.api import Api, ApiError
@@ -29,9 +30,10 @@ from clusterproof.lab.substrates import preseeds
 from clusterproof.lab.substrates.container import Containers
 from clusterproof.lab.substrates.machine import PORT, CommandTimeoutError, Substrate
 
-ONLINE = 60.0
-TRUST = 15.0
-RUNNING = 20.0
+# Seconds far beyond what it takes, as no product promises a time: a busy computer is several times slower.
+ONLINE = 120.0
+TRUST = 60.0
+RUNNING = 60.0
 # Evacuating and restoring stop and start instances, each with a limit of the product's own.
 MOVE = 120.0
 JOIN = 90.0
@@ -70,6 +72,7 @@ class Cluster:
         self.formed = False
         # Logs that members had before their machine was replaced by a change of image, by member.
         self.past_logs: dict[str, list[str]] = {}
+        self._watch = LabWatch(host, self.members, transcript)
         self._past_crashes: list[Crash] = []
         self._clients: dict[str, Api] = {}
         self._prefix = f"{prefix(host.run)}-{next(_numbers)}"
@@ -86,6 +89,7 @@ class Cluster:
         Raises LabError where one cannot be made or does not boot.
         """
         began = time.monotonic()
+        self._watch.start()
         made = self.add_members(images)
         with self.transcript.step("lab", "host", f"make {', '.join(m.name for m in made)}"):
             _at_once(made, _make)
@@ -234,6 +238,7 @@ class Cluster:
             cert=pair,
             server_cert=self._server_certificate,
         )
+        self._wait_trusted(self._clients[name])
         return self._clients[name]
 
     def leader(self, asked: Member | None = None) -> Member:
@@ -247,6 +252,19 @@ class Cluster:
         """Return each member's status (``Online``, ``Offline``, ``Evacuated``...) as ``asked`` sees it."""
         found = self.client(asked).get("cluster/members", recursion=1)
         return {entry["server_name"]: entry["status"] for entry in found}
+
+    def status_of(self, member: Member, asked: Member | None = None) -> str:
+        """Return the status of ``member``, which is up, as ``asked`` sees it; empty where it is not listed.
+
+        On a busy computer its heartbeat may come late, and it is reported as Offline until it does: that is
+        waited out, up to ONLINE seconds. Raises ApiError where ``asked`` does not answer.
+        """
+        status = self.statuses(asked).get(member.name, "")
+        if status == "Offline":
+            with contextlib.suppress(NotObservedError):
+                eventually(lambda: self.statuses(asked)[member.name] != "Offline", within=ONLINE)
+            status = self.statuses(asked).get(member.name, "")
+        return status
 
     def instance(self, name: str, asked: Member | None = None) -> Instance:
         """Return where the instance ``name`` is and its status (``Running``...) as ``asked`` sees it.
@@ -316,20 +334,24 @@ class Cluster:
     # Ending
 
     def logs(self) -> dict[str, str]:
-        """Return each member's daemon log, with those from before its changes of build."""
+        """Return each member's daemon log, with those from before its changes of build. Raises LabError."""
         found = {}
         for member in self.members:
-            now = member.daemon.log() if member.machine.running() else ""
+            with _looking(member):
+                now = member.daemon.log() if member.machine.running() else ""
             found[member.name] = "\n".join([*self.past_logs.get(member.name, []), now])
         return found
 
     def crashes(self) -> list[Crash]:
         """Return which daemons ended or panicked by themselves, also before changes of build.
 
-        Raises CommandTimeoutError or LabError where a member that runs does not answer.
+        Raises LabError where a member that runs does not answer.
         """
-        running = [member for member in self.members if member.machine.running()]
-        return [*self._past_crashes, *(crash for member in running for crash in crashes(member))]
+        found = list(self._past_crashes)
+        for member in self.members:
+            with _looking(member):
+                found += crashes(member) if member.machine.running() else []
+        return found
 
     def settle(self) -> None:
         """Wait until every member's daemon is settled (see Daemon.settle): then what it says can be looked at.
@@ -343,8 +365,11 @@ class Cluster:
     def check_lab(self) -> None:
         """Make sure that the lab was sound: its faults are no statement about the product.
 
-        Raises LabError where a member stopped that no scenario stopped, or the host has no room left.
+        Raises LabError where the watch saw trouble, a member stopped that no scenario stopped, or the host lost
+        what the lab has there or has no room left.
         """
+        if self._watch.seen:
+            raise LabError(self._watch.seen)
         self.substrate.check_room()
         for member in self.members:
             if member.machine.should_run:
@@ -352,11 +377,32 @@ class Cluster:
                     raise LabError(f"member {member.name} stopped, and no scenario stopped it")
                 _check_installed(member)
 
+    def own_crashes(self) -> list[Crash]:
+        """Return ``crashes``, all of which are the daemons' own. Raises LabError where one was killed."""
+        found = self.crashes()
+        for crash in found:
+            if crash.kind == "killed":
+                raise LabError(
+                    f"the daemon of {crash.member} was killed by signal {crash.status} from outside: "
+                    "neither the scenario nor the daemon did that"
+                )
+        return found
+
+    def trouble(self) -> str:
+        """Return what the lab did to the cluster, in one clause; empty where it was sound all the while."""
+        try:
+            self.check_lab()
+            self.own_crashes()
+        except LabError as error:
+            return str(error)
+        return ""
+
     def destroy(self) -> None:
         """Remove every member. Raises LabError when one could not be removed, after trying all."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+        self._watch.stop()
         members, self.members = self.members, []
         with self.transcript.step("lab", "host", "remove the cluster"):
             _at_once(members, lambda member: member.machine.destroy())
@@ -378,10 +424,20 @@ def _init(member: Member, seed: str) -> None:
 def _check_installed(member: Member) -> None:
     """Raise LabError where the product has put another revision of itself beside the one of its image."""
     asks = member.daemon.packaging.asks_installed
-    found = member.machine.execute(["sh", "-c", asks], timeout=TRUST).stdout.split() if asks else []
+    with _looking(member):
+        found = member.machine.execute(["sh", "-c", asks], timeout=TRUST).stdout.split() if asks else []
     if len(found) > 1:
         revisions = ", ".join(found)
         raise LabError(f"member {member.name} has not stayed at its image's revision: it has {revisions}")
+
+
+@contextlib.contextmanager
+def _looking(member: Member) -> Iterator[None]:
+    """Look at ``member``: that this takes too long is the lab's fault, as nothing is asked of the product."""
+    try:
+        yield
+    except CommandTimeoutError as error:
+        raise LabError(f"member {member.name} cannot be looked at: {error}") from error
 
 
 def _settle(member: Member) -> None:

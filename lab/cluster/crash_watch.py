@@ -3,6 +3,12 @@
 Read from the member's journal, where systemd notes each end of the service's main process (catalogue entry
 ``SD_MESSAGE_UNIT_PROCESS_EXIT``) and each stop that somebody asked for (``SD_MESSAGE_UNIT_STOPPING``), both
 documented in systemd.journal-fields(7) and sd-messages.h. An end that nobody asked for is the daemon's own.
+
+Go's runtime takes a signal such as SIGABRT for a crash: it prints ``SIGABRT: abort`` and ``PC=... sigcode=N``,
+where N is the kernel's si_code, and ends with exit status 2 (runtime/signal_unix.go). abort() in a C library
+sends it by tgkill (SI_TKILL, sigaction(2)), somebody else by kill (SI_USER) or sigqueue (SI_QUEUE). So an abort
+of the daemon's own and one from outside differ, unless that is sent by tgkill, too, or ends the daemon without
+a word of Go's: then it counts as the daemon's, as neither a scenario nor the lab sends it.
 """
 
 from __future__ import annotations
@@ -10,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -29,9 +36,12 @@ OWN_SIGNALS = {"4": "ILL", "6": "ABRT", "7": "BUS", "8": "FPE", "11": "SEGV"}
 SAID = re.compile(
     r"^(?P<panic>panic: |fatal error: |http: panic serving |runtime: goroutine stack exceeds)"
     r"|(?P<assertion>[Aa]ssertion .+ failed)"
+    r"|^(?P<signal>SIG[A-Z]+): "
 )
 # A shell's exit status for a child that a signal has ended is this and the signal's number.
 _BY_SIGNAL = 128
+# In the second line of what Go says of a signal: SI_USER, and SI_QUEUE (-1) as Go prints it.
+SENT = re.compile(rf"^PC=\S+ .*\bsigcode=(0|{2**64 - 1})\b")
 _STACK = 40  # lines of a stack that count
 _SHOWN = 12  # lines of it that are kept in a result
 # What differs between two equal crashes: addresses, numbers of goroutines, arguments, times.
@@ -117,7 +127,7 @@ class _Watch:
             self.asked = True
         elif kind == EXITED and "Main process exited" in message:
             yield from self._ended(entry)
-        elif kind is None and SAID.search(message):
+        elif kind is None and (found := SAID.search(message)) and not (self.said and found["signal"]):
             yield from self.rest()
             self.said = [message]
         elif kind is None and self.said and len(self.said) < _STACK:
@@ -126,9 +136,19 @@ class _Watch:
     def rest(self, status: str = "") -> Iterator[Crash]:
         """Yield the crash of which something was said, if there is one."""
         if self.said:
-            found = SAID.search(self.said[0])
-            yield self._crash("panic" if found and found["panic"] else "assertion", status, self.said)
-            self.said = []
+            said, self.said = self.said, []
+            found = SAID.search(said[0])
+            if found and found["signal"]:
+                yield from self._signalled(found["signal"], said)
+            else:
+                yield self._crash("panic" if found and found["panic"] else "assertion", status, said)
+
+    def _signalled(self, name: str, said: list[str]) -> Iterator[Crash]:
+        number = str(signal.Signals[name].value) if name in signal.Signals.__members__ else name
+        if not any(SENT.match(line) for line in said):
+            yield self._crash("signal", number, said)
+        elif not self.asked:
+            yield self._crash("killed", number, said)
 
     def _ended(self, entry: dict[str, str]) -> Iterator[Crash]:
         code, status, message = entry.get("EXIT_CODE"), entry.get("EXIT_STATUS", ""), entry["MESSAGE"]

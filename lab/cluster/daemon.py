@@ -20,7 +20,8 @@ from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 from clusterproof.lab.substrates.machine import Machine, Result
 
-READY = 60.0
+# Seconds for a start or a stop. No product promises one, and a busy computer takes its time.
+READY = 120.0
 # A daemon whose state and log have not changed for this long is taken for settled, and looked at no longer than
 # that: one that waits for another member is never ready.
 QUIET, SETTLING = 2.0, 20.0

@@ -21,6 +21,7 @@ from clusterproof.lab.core.api import Api, ApiError
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
+from clusterproof.lab.core.unreachable import why_unreachable
 from clusterproof.lab.images.image import Image
 
 
@@ -162,7 +163,10 @@ def _doors(settings: Settings, folder: Path) -> tuple[dict[str, Door], dict[str,
         try:
             facts = door.api(Transcript()).get("")
         except ApiError as error:
-            raise LabError(f"cluster {settings.name}: {error}") from error
+            why = why_unreachable(error.__cause__) if error.__cause__ and not error.status else str(error)
+            raise LabError(
+                f"cluster {settings.name}: {endpoint}: {why}; check endpoints and server_certificate of its file"
+            ) from error
         _check(settings, endpoint, facts)
         seen.append(facts)
         doors[facts["environment"]["server_name"]] = door

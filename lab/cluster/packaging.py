@@ -162,8 +162,8 @@ class _Snap(Packaging):
     @property
     def asks_pid(self) -> str:
         return (
-            f"pid=$(cat {self._common}/lxd.pid 2>/dev/null); "
-            "case $(cat /proc/$pid/comm 2>/dev/null) in lxd*) echo $pid ;; *) echo 0 ;; esac"
+            f"pid=$(cat {self.facts.pid_file} 2>/dev/null); "
+            f"case $(cat /proc/$pid/comm 2>/dev/null) in {self.facts.name}*) echo $pid ;; *) echo 0 ;; esac"
         )
 
     @property

@@ -19,6 +19,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
 _FOLDER = "processes"
+PROC = Path("/proc")
 
 
 class Process:
@@ -118,6 +119,20 @@ def began(pid: int) -> str:
         if process.status() != psutil.STATUS_ZOMBIE:
             return f"{process.create_time() - psutil.boot_time():.2f}"
     return ""
+
+
+def state_of(pid: int, proc: Path = PROC) -> tuple[str, str]:
+    """Return the name of process ``pid`` and its state, a letter as in proc(5); both empty where it ended.
+
+    ``proc`` may be the procfs of a container, which has the numbers that are valid inside.
+    """
+    try:
+        stat = (proc / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return "", ""
+    # The name may have blanks and brackets.
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return name, rest.split()[0]
 
 
 def command_lines() -> Iterator[tuple[int, list[str]]]:

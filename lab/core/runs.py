@@ -15,7 +15,8 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from clusterproof.lab.core.errors import LabError
+from clusterproof.exit_status import ExitStatus, status_of
+from clusterproof.lab.core.errors import LabError, UsageError
 
 
 def folder() -> Path:
@@ -44,7 +45,10 @@ def tag() -> str:
 def check_room(wanted: int) -> None:
     """Raise LabError where fewer than ``wanted`` bytes are free below the lab's folder."""
     if (free := shutil.disk_usage(folder()).free) < wanted:
-        raise LabError(f"the disk below {folder()} is full: {free >> 20} MiB are free")
+        raise LabError(
+            f"the disk below {folder()} is full: {free >> 20} MiB are free and {wanted >> 20} MiB are needed; "
+            "free some, or name another folder with LAB_DIR"
+        )
 
 
 def lock(name: str) -> FileLock:
@@ -58,11 +62,12 @@ def _made(name: str) -> Path:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LabError(
+        kind = LabError if status_of(error) is ExitStatus.INCOMPLETE else UsageError
+        raise kind(
             f"the lab's folder {place} cannot be made: {error.strerror}; name another one with LAB_DIR"
         ) from error
     if not os.access(place, os.W_OK):
-        raise LabError(f"the lab's folder {place} cannot be written; be root, or name another with LAB_DIR")
+        raise UsageError(f"the lab's folder {place} cannot be written; be root, or name another with LAB_DIR")
     return place
 
 
@@ -98,9 +103,13 @@ class Run:
         """Whether what the run made is to stay after its process has ended."""
         return (self.folder / "kept").exists()
 
-    def keep(self) -> None:
-        """Let what the run made stay after its process has ended."""
-        (self.folder / "kept").touch()
+    def keep(self, note: str = "") -> None:
+        """Let what the run made stay after its process has ended; ``note`` says whose it is (``kept.keep``)."""
+        (self.folder / "kept").write_text(note, encoding="utf-8")
+
+    def kept_note(self) -> str:
+        """Return what was noted of the run as it was kept. Raises OSError where it is not kept."""
+        return (self.folder / "kept").read_text(encoding="utf-8")
 
     def hold(self) -> None:
         """Mark the run as in use by this process, until the process ends."""

@@ -37,11 +37,13 @@ class Transcript:
     A step has ``at`` (UTC, ISO 8601), ``seconds``, ``verb``, ``target`` (a member, ``host`` or ``scenario``),
     ``what``, and whatever the verb adds (``rc``, ``stdout``, ``status``, ``error``...). Consecutive steps that
     differ only in time are merged into one with ``times``, as while waiting. Secrets are redacted before
-    anything is written. Safe to use from several threads.
+    anything is written. Where the file cannot be written, ``lost`` says why, and no step is kept from then on.
+    Safe to use from several threads.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
+        self.lost = ""
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._last: dict[str, Any] | None = None
         self._lock = threading.Lock()
@@ -95,9 +97,13 @@ class Transcript:
                 self._last = clean
 
     def _write(self) -> None:
-        if self._last is not None and self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(self._last, ensure_ascii=False) + "\n")
+        if self._last is not None and self.path is not None and not self.lost:
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(self._last, ensure_ascii=False) + "\n")
+            except OSError as error:
+                # Raised here it would look like an error of what was being done to a product.
+                self.lost = f"the transcript {self.path} cannot be written: {error.strerror}"
         self._last = None
 
 

@@ -87,6 +87,8 @@ def _named(wanted: str) -> Endpoint:
             )
         if not path.exists():
             raise LabError(f"lab host {path}: there is no such socket; is the server running?")
+        if not path.is_socket():
+            raise UsageError(f"lab host {path}: this is no socket; name that of an LXD or Incus server")
         return Endpoint(str(path))
     if not _is_server(wanted):
         raise UsageError(f'lab host "{wanted}" is not the https URL of a server; write it like https://server:8443')

@@ -68,7 +68,8 @@ class Host(Server):
             now = self._incarnation()
             there = self.is_prepared()
         except ApiError as error:
-            return f"the lab host does not answer: {error}"
+            ended = self.endpoint.private and PrivateServer().pid() is None
+            return "the lab's private server has ended" if ended else f"the lab host does not answer: {error}"
         read_only = self.endpoint.private and PrivateServer().is_read_only()
         faults = {
             "the lab's project or pool is gone": not there,
@@ -140,6 +141,10 @@ class Host(Server):
             if self.run.reserve(address):
                 return address
         raise LabError(f"every address of {network} is in use; free them with clusterproof sweep")
+
+    def free(self) -> int | None:
+        """Return how many bytes of the pool are free, None where only the server knows."""
+        return PrivateServer().free() if self.endpoint.private else None
 
     def check_room(self) -> None:
         """Raise LabError where the host does not answer, lost what the lab has there, or its pool is full."""

@@ -7,9 +7,7 @@ with the bridge while no server of another lab serves that.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -23,13 +21,12 @@ from clusterproof.lab.core import processes, runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.waiting import NotObservedError, eventually
-from clusterproof.lab.host import bridge
+from clusterproof.lab.host import bridge, loop_devices
 from clusterproof.lab.host.host import Host
 from clusterproof.lab.host.names import MARK, NETWORK, PROJECT, run_of
 from clusterproof.lab.host.private_server import PrivateServer
 from clusterproof.lab.images.leftovers import clear_leftovers, mounts_below
 
-BLOCKS = Path("/sys/block")
 MOUNTS = Path("/proc/self/mountinfo")
 SERVER = "the private server"
 BAKING = "baking"
@@ -182,7 +179,7 @@ class _Interfaces(_Kind):
                 yield self.of_run(end, path.name)
 
     def remove(self, name: str) -> None:
-        _run("ip", "link", "delete", name)
+        bridge.delete(name)
 
 
 class _Mounts(_Kind):
@@ -207,13 +204,11 @@ class _Loops(_Kind):
     name = "loop device"
 
     def find(self) -> Iterator[Item]:
-        for file in BLOCKS.glob("loop*/loop/backing_file"):
-            with contextlib.suppress(OSError):
-                if file.read_text().startswith(f"{runs.folder()}/"):
-                    yield self.of_server(f"/dev/{file.parts[-3]}")
+        for device in loop_devices.below(runs.folder()):
+            yield self.of_server(device)
 
     def remove(self, name: str) -> None:
-        _run("losetup", "--detach", name)
+        loop_devices.detach(name)
 
 
 class _Bridges(_Kind):
@@ -226,26 +221,20 @@ class _Bridges(_Kind):
             yield self.of_server(NETWORK)
 
     def remove(self, name: str) -> None:
-        _run("ip", "link", "delete", name)
+        bridge.delete(name)
 
 
 class _Chains(_Kind):
     """Chains of nftables that the private server made for the bridge."""
 
     name = "nftables chain"
-    table = ("inet", "incus")
 
     def find(self) -> Iterator[Item]:
-        if shutil.which("nft") is None or not _has_bridge():
-            return
-        with contextlib.suppress(ValueError):
-            for one in json.loads(_run("nft", "-j", "list", "chains", "inet") or "{}").get("nftables", []):
-                chain = one.get("chain", {})
-                if chain.get("table") == self.table[1] and chain["name"].endswith(f".{NETWORK}"):
-                    yield self.of_server(chain["name"])
+        for chain in bridge.chains() if _has_bridge() else ():
+            yield self.of_server(chain)
 
     def remove(self, name: str) -> None:
-        _run("nft", "delete", "chain", *self.table, name)
+        bridge.delete_chain(name)
 
 
 # In the order in which they have to be removed.
@@ -296,9 +285,3 @@ def _is_held(path: Path) -> bool:
         except Timeout:
             return True
     return False
-
-
-def _run(*argv: str) -> str:
-    """Run a command of this computer; return its output, empty where it fails."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
-    return done.stdout if done.returncode == 0 else ""

@@ -18,7 +18,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.processes import began, children, command_lines, tail
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
-from clusterproof.lab.host import bridge
+from clusterproof.lab.host import bridge, loop_devices
 from clusterproof.lab.host.names import NETWORK, POOL
 
 # Where the packages of Debian, Zabbly and others install the daemon, outside of PATH.
@@ -27,6 +27,10 @@ INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_NEEDED = 1024
 # Seconds for which a server that is alive is waited for before it is ended and started anew.
 BUSY = 30.0
+# Seconds that the kernel may take to detach the pool's loop device.
+DETACHED = 20.0
+# Bytes that its database and its logs need; without them it ends with a message that names no disk.
+ROOM = 64 << 20
 CGROUPS = Path("/sys/fs/cgroup")
 # The seals that liblxc requires of a binary in memory before it trusts it (src/lxc/rexec.c).
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -90,8 +94,24 @@ class PrivateServer:
                     return "ro" in line.split()[3].split(",")
         return False
 
+    @property
+    def pool(self) -> Path | None:
+        """Where the pool is mounted, seen from here through the server's mounts; None while it does not run."""
+        pid = self.pid()
+        return Path(f"/proc/{pid}/root{self.folder}/storage-pools/{POOL}") if pid else None
+
+    def free(self) -> int | None:
+        """Return how many bytes of the pool are free, None while there is no server."""
+        with contextlib.suppress(OSError):
+            if pool := self.pool:
+                return shutil.disk_usage(pool).free
+        return None
+
     def stop(self, idle: Callable[[], bool] = lambda: True) -> bool:
         """Stop the server and every process it left, if it is ``idle``; say whether it was. Its data stay.
+
+        What outlives it goes as well: the bridge, which the next server makes again from its database, the
+        bridge's chains of nftables, and the loop device of its pool.
 
         A run that begins meanwhile marks itself as alive before it looks for the server, so either ``idle``
         sees it, or it waits for the lock and starts the server again.
@@ -101,12 +121,19 @@ class PrivateServer:
                 return False
             self._stop_daemon()
             self._end_survivors()
-            # The bridge outlives its server; the next server makes it again from its database.
             if self.bridge_of_another() is None:
-                subprocess.run(
-                    ["ip", "link", "delete", self.bridge], capture_output=True, check=False, timeout=10
-                )
+                bridge.delete(self.bridge)
+                for chain in bridge.chains(self.bridge):
+                    bridge.delete_chain(chain)
+            self._wait_detached()
             return True
+
+    def _wait_detached(self) -> None:
+        """Wait until the kernel has let go of the pool: its mounts end some time after the last process."""
+        for device in loop_devices.below(self.folder):
+            loop_devices.detach(device)
+        with contextlib.suppress(NotObservedError):
+            eventually(lambda: not list(loop_devices.below(self.folder)), within=DETACHED, every=0.02)
 
     def running(self) -> bool:
         """Say whether a process of the server is alive."""
@@ -139,6 +166,7 @@ class PrivateServer:
         binary = daemon_binary()
         if binary is None:
             raise LabError("incusd is not installed; run lab/bootstrap, or name a server with --lab-host")
+        runs.check_room(ROOM)
         self.folder.mkdir(parents=True, exist_ok=True)
         _raise_inotify_limit()
         self.socket.unlink(missing_ok=True)

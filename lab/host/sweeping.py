@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from clusterproof.lab.core import processes, runs
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.kept import Kept
 from clusterproof.lab.core.runs import Run
-from clusterproof.lab.host.host import Host
+from clusterproof.lab.host.host import Host, connect
 from clusterproof.lab.host.names import MARK, process_of
 from clusterproof.lab.host.private_server import PrivateServer
 
 AT_ONCE = 8
+
+
+@contextmanager
+def borrowed(lab_host: str | None) -> Iterator[Host]:
+    """A prepared lab host with a run of its own; what is made on it is removed unless the run is kept.
+
+    ``lab_host`` and errors are as in ``find``; also LabError where the host cannot be used.
+    """
+    run = Run.new()
+    host = None
+    try:
+        host = connect(lab_host, run)
+        yield host
+    finally:
+        if host is None:
+            run.forget()
+        elif not run.kept:
+            release(host)
 
 
 def release(host: Host) -> int:
@@ -34,6 +54,20 @@ def release(host: Host) -> int:
     return removed
 
 
+def leave(host: Host) -> int:
+    """End the use of ``host`` by its run, of which one cluster stays; return how many other things were removed.
+
+    Raises LabError.
+    """
+    stays = Kept.of(host.run).stays
+    count = 0
+    for process in processes.of_run(host.run.folder):
+        if not stays(process.name) and process.pid() is not None:
+            process.end()
+            count += 1
+    return count + _delete(host, host.run.id, lambda name: not stays(name))
+
+
 def delete_run(host: Host, run_id: str) -> int:
     """Delete every instance and volume of run ``run_id``; return how many there were. Raises LabError."""
     return _delete(host, run_id, lambda _: True)
@@ -46,10 +80,11 @@ def delete_ended(host: Host) -> int:
     LabError.
     """
     others = host.run.holders() - {os.getpid()}
+    stays = Kept.of(host.run).stays
 
     def ended(name: str) -> bool:
         maker = process_of(name)
-        return maker is not None and maker not in others
+        return maker is not None and maker not in others and not stays(name)
 
     count = 0
     for process in processes.of_run(host.run.folder):

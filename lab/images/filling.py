@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clusterproof.builds import parse_version
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.core.errors import LabError
@@ -20,6 +19,8 @@ from clusterproof.lab.images.rootfs import RootfsImage
 
 # Puts what a first boot has installed into the folder of a root file system, and returns its version.
 Fill = Callable[[Path], str]
+# Returns the version that a program of the user's reports, which is run in the image given, and not here.
+AskVersion = Callable[[RootfsImage, Path], str]
 
 WITHOUT_SECURITY = frozenset({"sid", "unstable", "testing", "experimental"})
 """Suites for which Debian's security archive has nothing."""
@@ -31,8 +32,8 @@ FILES_INSIDE = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 class RootFiller:
     """Fills the folder ``root``, which must not be there, for the image of ``build``.
 
-    ``packages.tsv`` is written beside it. ``fill`` is for builds that a first boot installs, and ``make_base``
-    makes the image of another build.
+    ``packages.tsv`` is written beside it. ``fill`` is for builds that a first boot installs, ``ask`` for a
+    daemon of the user's, and ``make_base`` makes the image of another build.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class RootFiller:
         commands: LoggedCommands,
         progress: Progress,
         fill: Fill | None,
+        ask: AskVersion | None,
         make_base: Callable[[CatalogueBuild], RootfsImage],
     ) -> None:
         self._build = build
@@ -56,6 +58,7 @@ class RootFiller:
         self._commands = commands
         self._progress = progress
         self._fill = fill
+        self._ask = ask
         self._make_base = make_base
 
     def install(self, build: CatalogueBuild, files: Sequence[Path] = ()) -> str:
@@ -72,7 +75,11 @@ class RootFiller:
 
     def replace_daemon(self, base: CatalogueBuild, daemon: Path) -> str:
         """Unpack the image of ``base`` and replace its daemon; the version is the one the new one reports."""
+        if self._ask is None:
+            raise LabError(f"{self._build.name} has a daemon of yours, which the lab host runs for its version")
         image = self._make_base(base)
+        self._progress("asking for its version, in a container")
+        version = self._ask(image, daemon)
         self._progress("unpacking")
         self._commands.run(self._kind.unpack(image.rootfs, image.folder, self._root))
         inside = self._root / self._build.facts.daemon.lstrip("/")
@@ -80,7 +87,7 @@ class RootFiller:
         shutil.copyfile(daemon, inside)
         inside.chmod(0o755)
         self._inventory()
-        return self._reported()
+        return version
 
     def first_boot(self) -> str:
         """Take what a first boot has installed, and customise it as mmdebstrap's hook does the others."""
@@ -115,25 +122,6 @@ class RootFiller:
             if self._mirror.security and first not in WITHOUT_SECURITY:
                 argv.append(f"deb {self._mirror.security} {first}-security main")
         return argv
-
-    def _reported(self) -> str:
-        """Return the version that the daemon in the root file system reports."""
-        daemon = self._build.facts.daemon
-        answer = self._root.with_name("version")
-        # Without /proc it ends at once and prints nothing. The mount is gone with its namespace.
-        ask = 'mount -t proc proc "$1/proc" && exec chroot "$1" "$2" --version >"$3"'
-        self._commands.run(["sh", "-c", ask, "sh", str(self._root), daemon, str(answer)])
-        said = " ".join(answer.read_text("utf-8", errors="replace").split())
-        answer.unlink()
-        version = said.partition(" ")[0]
-        try:
-            parse_version(version)
-        except ValueError as error:
-            raise LabError(
-                f'{self._build.name}: {daemon} --version prints "{said[:80]}", '
-                "which is not a version; is it the product's daemon?"
-            ) from error
-        return version
 
     def _inventory(self) -> str:
         """Write ``packages.tsv`` (name, version, architecture); return the version of the product's package.

@@ -25,7 +25,7 @@ from clusterproof.builds import is_before, upstream
 from clusterproof.lab.builds import apt_mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.images.filling import Fill, RootFiller
+from clusterproof.lab.images.filling import AskVersion, Fill, RootFiller
 from clusterproof.lab.images.kinds import CONTAINER, Kind
 from clusterproof.lab.images.leftovers import clear_leftovers, remove_tree
 from clusterproof.lab.images.logged_commands import LoggedCommands, Progress, StoppedError
@@ -59,10 +59,12 @@ def make(
     images_dir: Path = IMAGES,
     kind: Kind = CONTAINER,
     fill: Fill | None = None,
+    ask: AskVersion | None = None,
 ) -> RootfsImage:
     """Return the image of ``build`` in the folder ``into``, making it where it is missing.
 
     ``fill`` is needed by builds that a first boot installs: it puts what that has installed into a folder.
+    ``ask`` is needed by a daemon of the user's: it returns the version that this reports.
 
     ``force`` makes it again, which takes newer packages from the archive. ``mirror`` is the address
     of an archive (by default that of this computer's apt). ``progress`` gets what is being done, one line
@@ -87,7 +89,7 @@ def make(
 
     job = _Job(
         build, into, identity, images_dir, kind,
-        progress=progress, stop=stop or threading.Event(), fill=fill, make_other=make_other,
+        progress=progress, stop=stop or threading.Event(), fill=fill, ask=ask, make_other=make_other,
     )  # fmt: skip
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -141,6 +143,7 @@ class _Job:
         progress: Progress,
         stop: threading.Event,
         fill: Fill | None,
+        ask: AskVersion | None,
         make_other: Callable[[CatalogueBuild, str | None], RootfsImage],
     ) -> None:
         self._build = build
@@ -151,6 +154,7 @@ class _Job:
         self._stop = stop
         self._progress = progress
         self._fill = fill
+        self._ask = ask
         self._make_other = make_other
 
     @contextmanager
@@ -200,7 +204,7 @@ class _Job:
             root = partial / "root"
             filler = RootFiller(
                 self._build, root, self._images_dir, self._kind,
-                mirror=mirror, commands=commands, progress=self._progress, fill=self._fill,
+                mirror=mirror, commands=commands, progress=self._progress, fill=self._fill, ask=self._ask,
                 make_base=lambda base: self._make_other(base, mirror.archive),
             )  # fmt: skip
             version = self._build.fill(filler)

@@ -19,6 +19,7 @@ from clusterproof.lab.substrates.machine import (
     PORT,
     CommandTimeoutError,
     Result,
+    Watched,
     check_limit,
     limited,
 )
@@ -86,6 +87,23 @@ class Container(Instance):
             raise LabError(f"member {self.name} did not boot within {BOOT:g} s") from error
         if not booted.ok:
             raise LabError(f"member {self.name} did not boot: {booted.stderr.strip() or booted.rc}")
+
+    def running(self) -> bool:
+        """Say whether the container runs; the server may learn that its first process ended a moment later."""
+        if self._inside and not self._inside.alive() and namespaces.of(f"{PROJECT}_{self.name}") is None:
+            return False
+        return super().running()
+
+    def watched(self) -> Watched | None:
+        """Return what can be watched of it from this computer, None while it does not run or is elsewhere."""
+        inside = self._entered()
+        if inside is None:
+            return None
+        # Commands have a cgroup beside those that the container's init makes.
+        whole = inside.group.parent.parent if inside.group else None
+        facts = self.image.facts
+        service = whole / "system.slice" / facts.units.service / "cgroup.procs" if whole else None
+        return Watched(inside.pid, inside.began, self.address, service, facts.pid_file)
 
     @staticmethod
     def console() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from clusterproof.lab.core.processes import PROC, state_of
 from clusterproof.lab.core.redaction import redact
 from clusterproof.lab.images.image import Image
 
@@ -65,6 +67,50 @@ def check_limit(name: str, argv: list[str], result: Result, lasted: float, timeo
     return result
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What this computer sees of a running machine: its first process, its address, its service's processes.
+
+    ``service`` is the cgroup.procs file with the processes of the product's service, None where there is none.
+    ``server`` is where the machine has the number of a server that is not among them, empty for none.
+    """
+
+    pid: int
+    began: str
+    address: str
+    service: Path | None
+    server: str = ""
+
+    def stopped(self) -> str:
+        """Return which process is stopped by a signal: the first one or one of the service; empty for none."""
+        for pid in (self.pid, *self._of_service()):
+            name, state = state_of(pid)
+            if state == "T":
+                return "the first process" if pid == self.pid else name
+        name, state = self._of_server()
+        return name if state == "T" else ""
+
+    def _of_service(self) -> list[int]:
+        try:
+            return [int(line) for line in self.service.read_text().split()] if self.service else []
+        except OSError:
+            return []
+
+    def _of_server(self) -> tuple[str, str]:
+        """Return name and state of ``server``, which the machine knows by this number; both empty for none."""
+        if not self.server:
+            return "", ""
+        root = PROC / str(self.pid) / "root"
+        file = root / self.server.lstrip("/")
+        try:
+            number = int(file.read_text())
+        except (OSError, ValueError):
+            return "", ""
+        name, state = state_of(number, root / "proc")
+        # Another process may have the number of one that has ended.
+        return (name, state) if name.startswith(file.stem) else ("", "")
+
+
 class Machine(Protocol):
     """One throwaway machine. Times are in seconds. Raises LabError where the machine itself fails.
 
@@ -105,6 +151,9 @@ class Machine(Protocol):
 
     def running(self) -> bool:
         """Say whether the machine runs."""
+
+    def watched(self) -> Watched | None:
+        """Return what can be watched of it from this computer, None while it does not run or is elsewhere."""
 
     def console(self) -> str:
         """Return the output of its serial console; empty where it has none."""

@@ -26,6 +26,7 @@ from clusterproof.lab.images.image import Image
 from clusterproof.lab.images.kinds import VM
 from clusterproof.lab.images.rootfs import RootfsImage, read
 from clusterproof.lab.substrates import acceleration, qemu, seed
+from clusterproof.lab.substrates.machine import Watched
 from clusterproof.lab.substrates.ssh_access import SSH, Guest, Interface, make_keys
 
 # Seconds until a VM that was resumed from saved memory has to answer.
@@ -222,6 +223,11 @@ class VirtualMachine(Guest):
     def running(self) -> bool:
         """Say whether QEMU runs and is not stopped by a signal."""
         return self._qemu.running() and not self._qemu.process.stopped()
+
+    @staticmethod
+    def watched() -> Watched | None:
+        """Return None: its processes and its network are its own kernel's."""
+        return None
 
     def console(self) -> str:
         """Return the output of the VM's serial console."""

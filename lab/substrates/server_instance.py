@@ -11,7 +11,7 @@ from clusterproof.lab.core.runs import owner
 from clusterproof.lab.host.host import Host
 from clusterproof.lab.host.names import MARK, NETWORK, POOL, interface
 from clusterproof.lab.images.image import Image
-from clusterproof.lab.substrates.machine import PORT
+from clusterproof.lab.substrates.machine import PORT, Watched
 
 # The range of ports on a remote host that forward to members.
 FORWARDED = (20_000, 59_999)
@@ -93,6 +93,10 @@ class Instance:
         """Say whether the instance runs."""
         status: str = self._lab("inspect", lambda: self.host.api.get(f"instances/{self.name}"))["status"]
         return status == "Running"
+
+    def watched(self) -> Watched | None:
+        """Return what can be watched of it from this computer; here nothing."""
+        return None
 
     def _locate(self) -> None:
         self._location = self.host.api.get(f"instances/{self.name}")["location"]

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import typer
 
+from clusterproof.exit_status import ExitStatus, in_words, status_of
 from clusterproof.reports.decide.diff import UnknownBuildError
 from clusterproof.reports.decide.policy import PolicyError
 from clusterproof.reports.decide.qualification import QualificationError
@@ -20,8 +21,6 @@ from clusterproof.reports.results.ledger import LedgerError
 from clusterproof.reports.results.results import FILENAME
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.site.publish import SiteError
-
-USAGE = 4  # exit status of a command that cannot do what it was asked to
 
 _PROBLEMS = 20  # problems printed; a file that is no file of results may have one in each line
 
@@ -46,16 +45,16 @@ def refusing(option: str = "--out") -> Iterator[None]:
     except LedgerError as error:
         refuse(*error.problems)
     except _EXPLAINED as error:
-        refuse(str(error))
+        refuse(str(error), status=status_of(error))
     except OSError as error:
-        refuse(f'cannot write "{error.filename}": {error.strerror}; name another folder with {option}')
+        refuse(in_words(error, f"name another one with {option}"), status=status_of(error))
 
 
-def refuse(*lines: str) -> NoReturn:
+def refuse(*lines: str, status: ExitStatus = ExitStatus.USAGE) -> NoReturn:
     """Print ``lines`` as errors and exit."""
     for line in lines:
         typer.echo(f"error: {one_line(line)}", err=True)
-    raise typer.Exit(USAGE)
+    raise typer.Exit(status)
 
 
 def print_problems(problems: Sequence[str]) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from clusterproof.exit_status import ExitStatus
 from clusterproof.reports.commands.errors import print_problems, refuse, refusing
 from clusterproof.reports.commands.pages import HistoryFile, show
-from clusterproof.reports.history.history import HistoryError
+from clusterproof.reports.history.history import History
 from clusterproof.reports.history.merge_results import collect, results_in
 from clusterproof.reports.history.merge_results import export as export_history
 from clusterproof.reports.history.merge_results import merge as merge_results
@@ -41,6 +42,9 @@ def join(
     history: HistoryFile = Path("out/history.sqlite"),
 ) -> None:
     """Join the shards of a run to one run, with their evidence, and print its matrix."""
+    with refusing("--history"):
+        # Whether it can be used is found out before anything is made.
+        History(history).close()
     with refusing("--run"):
         missing = join_shards([file.parent for file in results_in(sources)], run)
     print_problems(missing)
@@ -52,12 +56,8 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("out/history.jsonl"),
 ) -> None:
     """Write the history as lines of JSON, which merge reads."""
-    try:
+    with refusing():
         count = export_history(history, out)
-    except HistoryError as error:
-        refuse(str(error))
-    except OSError as error:
-        refuse(f'cannot write "{out}": {error.strerror}; name another file with --out')
     typer.echo(f"{out}: {count} results")
 
 
@@ -70,7 +70,7 @@ def stability(
     *,
     every: Annotated[bool, typer.Option("--all", help="Print the stable cells, too.")] = False,
 ) -> None:
-    """Judge whether each cell gave one verdict in its last runs: exit 0 if so, 1 if not or some are missing.
+    """Judge whether each cell gave one verdict in its last runs: 0 if so, 1 if not, 2 where some are missing.
 
     Only runs of a scenario's current text count: that of its newest result.
     """
@@ -82,7 +82,12 @@ def stability(
         if missing := [one for one in issue if one not in there]:
             refuse(f'--issue: no results of "{missing[0]}"; there are some of {", ".join(sorted(there))}')
         cells = [cell for cell in cells if cell.issue in issue]
+    if not cells and not problems:
+        refuse("there are no results in what was named; name run folders or files of results")
     found = judge_stability(cells, times)
     for line in found.lines(every=every):
         typer.echo(line)
-    raise typer.Exit(0 if found.stable and not problems else 1)
+    if found.stable and not problems:
+        return
+    differ = any(one.word(times) == "unstable" for one in found.cells)
+    raise typer.Exit(ExitStatus.STOPPED if differ else ExitStatus.INCOMPLETE)

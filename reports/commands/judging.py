@@ -13,9 +13,11 @@ from clusterproof.reports.decide.gate import GateResult
 from clusterproof.reports.decide.gate import gate as judge_run
 from clusterproof.reports.decide.policy import DEFAULT, load_policy
 from clusterproof.reports.decide.qualification import of_build, qualify
+from clusterproof.reports.decide.standing import standing
 from clusterproof.reports.exports.junit import junit as make_junit
 from clusterproof.reports.exports.summary import summary as make_summary
 from clusterproof.reports.history.history import History
+from clusterproof.reports.matrix.terminal import show_lines
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.results import FILENAME, Cell, read
 from clusterproof.reports.site.badge import badge as make_badge
@@ -50,6 +52,7 @@ def gate(
     require_run(run)
     cells, problems = read(run / FILENAME)
     before = None
+    stands_on = standing(run)
     with refusing():
         if build and chosen.against:
             known = _known(history or run.parent / HISTORY)
@@ -58,10 +61,13 @@ def gate(
             typer.echo(f"{qualified.build.name} against {qualified.against.name} ({qualified.against.version})")
         elif build:
             cells = of_build(cells, build)
-    result = judge_run(cells, chosen, problems=problems, before=before)
+    if build and cells:
+        stands_on = standing(run, cells[0].build.name)
+    result = judge_run(
+        cells, chosen, problems=problems, before=before, run_dir=run, stands_on=stands_on
+    )
     _write(result, junit, summary, badge)
-    for line in result.lines:
-        typer.echo(line)
+    show_lines(result.lines)
     raise typer.Exit(result.exit_code)
 
 
@@ -73,14 +79,21 @@ def _known(history: Path) -> list[Cell]:
 
 
 def _write(result: GateResult, junit: Path | None, summary: Path | None, badge: Path | None) -> None:
-    try:
-        if junit:
+    if junit:
+        with refusing("--junit"):
             put(junit, make_junit(result))
-        if badge:
+    if badge:
+        with refusing("--badge"):
             put(badge, make_badge(result))
-        if summary:
-            # It may hold what earlier steps of a job wrote.
-            with summary.open("a", encoding="utf-8") as file:
-                file.write(make_summary(result))
+    if summary:
+        with refusing("--summary"):
+            _add(summary, make_summary(result))
+
+
+def _add(path: Path, text: str) -> None:
+    """Add ``text`` to the file, which may hold what earlier steps of a job wrote. Raises OSError."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
-        refuse(f'cannot write "{error.filename}": {error.strerror}; name another file')
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -10,10 +10,11 @@ import typer
 
 from clusterproof.reports.commands.errors import print_problems, refusing, require_history, require_run
 from clusterproof.reports.decide.diff import compare, find_build, lines
+from clusterproof.reports.decide.policy import DEFAULT, load_policy
 from clusterproof.reports.exports.allure_report import TOOLS, TRAIL, AllureMissingError, make_report
 from clusterproof.reports.history.history import History
 from clusterproof.reports.matrix.from_results import build_matrix
-from clusterproof.reports.matrix.terminal import terminal
+from clusterproof.reports.matrix.terminal import show_lines, terminal
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.ledger import load_ledger
 from clusterproof.reports.results.results import FILENAME, read
@@ -34,7 +35,7 @@ def matrix(run: RunFolder = Path("out/latest")) -> None:
 
 def show(run: Path, history: Path | None = None) -> None:
     """Make the pages of ``run`` and print its matrix."""
-    with refusing():
+    with refusing("--run"):
         published = publish(run, load_ledger(), history)
     terminal(published.matrix)
     typer.echo(f"page: {published.html}")
@@ -47,6 +48,9 @@ def site(
     stale: Annotated[
         int, typer.Option("--stale", min=1, help="Days after which a result is called stale.")
     ] = STALE_DAYS,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="NAME|FILE", help="What builds may ship by: see docs/gate.md.")
+    ] = DEFAULT,
     *,
     allure: Annotated[bool, typer.Option("--allure", help="With Allure's report in it; needs Node.")] = False,
     tools: Annotated[Path, typer.Option("--tools", help="Where Node's packages are kept.")] = TOOLS,
@@ -60,7 +64,9 @@ def site(
     if allure:
         _make_allure(out, history, runs, tools)
     with refusing():
-        published = publish_site(out, load_ledger(), history, runs, stale_days=stale)
+        published = publish_site(
+            out, load_ledger(), history, runs, policy=load_policy(policy), stale_days=stale
+        )
     print_problems(published.problems)
     typer.echo(f"site: {published.html}")
 
@@ -104,5 +110,4 @@ def diff(
     if as_json:
         typer.echo(comparison.model_dump_json(by_alias=True, indent=1))
         return
-    for line in lines(comparison):
-        typer.echo(line)
+    show_lines(lines(comparison))

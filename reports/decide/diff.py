@@ -22,6 +22,7 @@ class IssueChange(StrEnum):
     BROKEN = "new here"
     FAILS = "fails here"
     APPEARS = "has the bug"
+    UNCLEAR = "unclear"
     FIXED = "gone here"
     WORKS = "works here"
     STILL = "in both"
@@ -45,6 +46,7 @@ _MEANINGS = {
     IssueChange.BROKEN: "The symptom shows on the second build and not on the first.",
     IssueChange.FAILS: "The second build misbehaves, not in the documented way; the first was not seen to.",
     IssueChange.APPEARS: "The symptom shows on the second build; the first was not judged.",
+    IssueChange.UNCLEAR: "The symptom shows on the second build; the first failed otherwise and may have it.",
     IssueChange.FIXED: "The symptom shows on the first build and not on the second.",
     IssueChange.WORKS: "Only the first build misbehaves, not in the documented way.",
     IssueChange.STILL: "The symptom shows on both builds.",
@@ -78,7 +80,7 @@ _STATES = {
 _CHANGES = {
     _State.AFFECTED: {
         _State.AFFECTED: IssueChange.STILL,
-        _State.FAILING: IssueChange.BROKEN,
+        _State.FAILING: IssueChange.UNCLEAR,
         _State.UNAFFECTED: IssueChange.BROKEN,
         _State.UNJUDGED: IssueChange.APPEARS,
     },
@@ -266,7 +268,7 @@ def _side(on_build: IssueOnBuild | None) -> Side:
         verdict=on_build.verdict,
         answer=on_build.answer,
         runs=on_build.runs,
-        page=on_build.scenarios[0].page,
+        page=on_build.telling.page,
     )
 
 

@@ -6,18 +6,26 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
+from clusterproof.builds import Expectation
 from clusterproof.reports.decide.policy import Explanation, Policy
 from clusterproof.reports.decide.same_failure import same_failures
+from clusterproof.reports.decide.standing import Standing
 from clusterproof.reports.history.repeats import repeats
 from clusterproof.reports.results.answers import cell_in_words, tally
+from clusterproof.reports.results.kept_evidence import pasteable
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.sanitize import one_line
 from clusterproof.reports.results.verdicts import Observation, Verdict
 
 PASSED, UNEXPECTED, BLOCKED = 0, 1, 2
-_REASON = 240  # characters of a reason; all of it stands in the results
+# Characters of a reason; all of it stands in the results.
+_REASON = 240
+# What contradicts the ledger cannot be understood without the claim and the last answers, which the reason has.
+_CONTRADICTION = 1000
+_CONTRADICTIONS = (Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.SILENTLY_FIXED)
 
 
 class Weight(StrEnum):
@@ -48,19 +56,23 @@ class Objection(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """What the cell says, on one line."""
-        reason = one_line(self.cell.reason) or "no reason was recorded"
-        return reason if len(reason) <= _REASON else f"{reason[: _REASON - 3]}..."
+        """What the cell says, on one line and in short."""
+        return self._reason(_REASON)
 
-    def line(self) -> str:
-        """Return it as a line for a terminal."""
+    def _reason(self, most: int) -> str:
+        reason = one_line(self.cell.reason) or "no reason was recorded"
+        return reason if len(reason) <= most else f"{reason[: most - 3]}..."
+
+    def line(self, run_dir: Path | None = None) -> str:
+        """Return it as a line for a terminal, with a path that can be pasted where ``run_dir`` is the run's."""
         cell = self.cell
-        where = f"evidence {cell.evidence}" if cell.evidence else "no evidence"
+        where = f"evidence {pasteable(run_dir, cell.evidence)}" if cell.evidence else "no evidence"
         weight = "" if self.weight.stops else f"{self.weight}: "
         why = f" ({self.why})" if self.why else ""
         words = cell_in_words(cell)
+        reason = self._reason(_CONTRADICTION if cell.verdict in _CONTRADICTIONS else _REASON)
         return one_line(
-            f"{weight}{words}: {cell.scenario} on {self.build}: {self.reason}{why} [{where}]"
+            f"{weight}{words}: {cell.scenario} on {self.build}: {reason}{why} [{where}]"
         )
 
 
@@ -95,13 +107,16 @@ def gate(
     problems: Sequence[str] = (),
     before: Iterable[Cell] | None = None,
     today: date | None = None,
+    run_dir: Path | None = None,
+    stands_on: Standing | None = None,
 ) -> GateResult:
-    """Judge the results of a run by ``policy``; ``problems`` are the results that are missing.
+    """Judge the results of the run in ``run_dir`` by ``policy``; ``problems`` are the results that are missing.
 
     The exit code is 1 where a verdict fails the run, 2 where none does but cells are blocked,
     nothing was judged, or a result is missing, and 0 otherwise. ``before`` are the results of the
     predecessor, where the policy judges a build against it. ``today`` (in UTC, where not given)
-    decides which explanations have expired.
+    decides which explanations have expired. ``stands_on`` is what the run was to have of all cells there
+    are: a policy that judges a build against its predecessor takes all of them.
 
     Of a cell that ran more than once the newest result counts; but a repeat lifts a block only,
     never an unexpected verdict: a bug that shows now and then is a bug.
@@ -114,6 +129,8 @@ def gate(
         objection for cell in standing if (objection := _objection(cell, policy, past, today, used)) is not None
     ]
     missing = [*problems, *(past.missing(standing) if past else ())]
+    if stands_on and policy.against:
+        missing += stands_on.gaps
     blocked = [one for one in found if one.weight is Weight.BLOCKS]
     if len(blocked) <= policy.max_blocked and len(blocked) < len(standing):
         found = [
@@ -127,6 +144,7 @@ def gate(
         if one not in used
     ]
     notes += same_failures(standing)
+    stands = [f"stands on: {one}" for one in stands_on.lines] if stands_on else []
     code, says = _summed_up(policy, standing, found, missing if policy.complete else [])
     counts = tally((cell.verdict, cell.role) for cell in standing)
     word = "passed" if code == PASSED else "not passed"
@@ -135,7 +153,8 @@ def gate(
         summary += "; the exit status is 0 all the same"
     lines = [f"missing: {one_line(problem)}" for problem in missing]
     lines += [f"note: {one_line(note)}" for note in notes]
-    lines += [one.line() for one in found]
+    lines += [one.line(run_dir) for one in found]
+    lines += stands
     return GateResult(
         exit_code=code if policy.enforced else PASSED,
         lines=[*lines, summary],
@@ -145,31 +164,51 @@ def gate(
         cells=standing,
         objections=tuple(found),
         missing=tuple(missing),
-        notes=tuple(notes),
+        notes=(*notes, *stands),
     )
 
 
-def gate_faults(cells: Iterable[Cell], fault: str, *, problems: Sequence[str] = ()) -> GateResult:
-    """Judge the scenarios of a run in which ``fault`` was injected into every cell.
+def gate_faults(
+    cells: Iterable[Cell],
+    fault: str,
+    *,
+    problems: Sequence[str] = (),
+    free: Sequence[str] = (),
+    run_dir: Path | None = None,
+) -> GateResult:
+    """Judge the scenarios of the run in ``run_dir``, in which ``fault`` was injected into every cell.
 
-    A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected
-    fault on an unaffected build.
+    A scenario fails this check, and the exit code is 1, if it reports its symptom for the injected fault. Where
+    the symptom is expected anyway this cannot be told, so that only cells count which expect none and into which
+    the fault was injected; without one the exit code is 2. ``free`` are builds on which the cells would expect
+    none.
     """
     standing = [results.standing for results in repeats(cells).values()]
-    mistaken = [
-        Objection(one, Weight.FAILS)
-        for one in standing
-        if one.verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)
-    ]
-    lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line() for one in mistaken]
-    counts = Counter(one.observation for one in standing)
+    affected = [one for one in standing if one.expectation is Expectation.AFFECTED]
+    counted = [one for one in standing if one not in affected and one.injected]
+    mistaken = [Objection(one, Weight.FAILS) for one in counted if one.observation is Observation.SYMPTOM]
+    lines = [f"missing: {one_line(problem)}" for problem in problems] + [one.line(run_dir) for one in mistaken]
+    if affected:
+        lines.append(
+            f"note: {_count(len(affected))} not judged on {_builds(affected)}: "
+            "they are expected to show the symptom, which then says nothing about the fault"
+        )
+    counts = Counter(one.observation for one in counted)
     observed = ", ".join(f"{counts[one]} {one}" for one in Observation if counts[one])
-    code = UNEXPECTED if mistaken else BLOCKED if problems or not standing else PASSED
-    count = _count(len(mistaken))
-    says = f"{count} took it for the symptom" if mistaken else "no cell took it for the symptom"
+    code = UNEXPECTED if mistaken else BLOCKED if problems or not counted else PASSED
+    says = f"{_count(len(mistaken))} took it for the symptom" if mistaken else "no cell took it for the symptom"
+    where = f" on {_builds(counted)}" if counted else ""
+    if not counted:
+        says = "there is no cell that could"
+        if free:
+            says += f"; a build without the bug can judge: --build {free[0]}"
     word = "passed" if code == PASSED else "not passed"
-    summary = f"fault {fault}: {word}: {says} ({observed or 'no results'})"
+    summary = f"fault {fault}: {word}: {says}{where} ({observed or 'no results'})"
     return GateResult(code, [*lines, summary], code, says)
+
+
+def _builds(cells: Iterable[Cell]) -> str:
+    return ", ".join(sorted({one.build.name for one in cells}))
 
 
 def build_of(cell: Cell) -> str:

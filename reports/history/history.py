@@ -15,7 +15,10 @@ from clusterproof.reports.history.flakes import Flakes
 from clusterproof.reports.results.results import Cell, Key
 from clusterproof.reports.results.verdicts import Observation, Verdict
 
-__all__ = ["CellHistory", "History", "HistoryError", "PastResult", "Proof", "RunSummary", "Sighting", "prove"]
+__all__ = [
+    "CellHistory", "History", "HistoryError", "PastResult", "Proof", "RunResult", "RunSummary", "Sighting",
+    "prove",
+]  # fmt: skip
 
 _JUDGED = frozenset(one.value for one in Observation if one.judged)
 _SEEN_ARE = (Observation.SYMPTOM, Observation.CONFORMS)
@@ -26,6 +29,14 @@ SELECT observation, count(*), (
     ORDER BY started DESC, run DESC LIMIT 1
 )
 FROM results AS several WHERE cell = ? AND text = ? AND observation IN (?, ?) GROUP BY observation
+"""
+_OF_RUNS = """
+SELECT run, cell, started, verdict, (
+    SELECT verdict FROM results AS older
+    WHERE older.cell = one.cell AND older.run != one.run AND older.started < one.started
+    ORDER BY started DESC, run DESC LIMIT 1
+), seconds, suite
+FROM results AS one WHERE run IN
 """
 _NEWEST_TEXT = "SELECT started, run, text FROM results WHERE cell = ? ORDER BY started DESC, run DESC LIMIT 1"
 
@@ -105,6 +116,22 @@ class RunSummary(NamedTuple):
     def unexpected(self) -> int:
         """How many of them are not as documented, the blocked ones among them."""
         return sum(count for verdict, count in self.verdicts.items() if not verdict.expected)
+
+
+class RunResult(NamedTuple):
+    """A result as a run's page lists it; ``previous`` is the cell's verdict before it in another run, if any."""
+
+    key: Key
+    started: datetime
+    verdict: Verdict
+    previous: Verdict | None
+    seconds: float
+    suite: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether the run before had another verdict."""
+        return self.previous is not None and self.previous is not self.verdict
 
 
 class Proof(NamedTuple):
@@ -234,6 +261,25 @@ class History:
                 )
             )
         return sorted(found, key=lambda run: (run.first, run.id), reverse=True)[:last]
+
+    def results_of(self, runs: Sequence[str]) -> dict[str, list[RunResult]]:
+        """Return the results of each of ``runs``, in the order they began."""
+        found: dict[str, list[RunResult]] = {run: [] for run in runs}
+        with self._database.explained():
+            keys = {number: key for key, number in self._database.cells()}
+            rows = self._db.execute(f"{_OF_RUNS} ({', '.join('?' * len(runs))}) ORDER BY started", list(runs))
+            for run, cell, started, verdict, previous, seconds, suite in rows:
+                found[run].append(
+                    RunResult(
+                        keys[cell],
+                        moment(started),
+                        Verdict(verdict),
+                        Verdict(previous) if previous else None,
+                        seconds,
+                        suite,
+                    )
+                )
+        return found
 
     def size(self) -> tuple[int, int]:
         """Return how many runs and how many results there are."""

@@ -106,10 +106,19 @@ class _Reading:
             self.results += 1
             self.fault_injected += one.fault is not None
             yield one
-        # One line that was cut off may be all that a run came to.
-        if not scenarios and len(problems) > 1:
+        # A run that was ended before its first result has an empty one, too.
+        if not scenarios and not problems and file.name != FILENAME:
+            raise MergeError(f'"{file}" is empty; name run folders or files of results; nothing was merged')
+        # One line that was cut off may be all that a run came to; but it begins like a result.
+        if not scenarios and (len(problems) > 1 or (problems and not _begins_as_result(file))):
             raise MergeError(f'no line of "{file}" is a result ({problems[0]}); nothing was merged')
         self.problems += problems + [f"{file}: {problem}" for problem in not_run(file, scenarios)]
+
+
+def _begins_as_result(file: Path) -> bool:
+    """Say whether ``file`` begins as a line of JSON does that was cut off."""
+    with file.open("rb") as opened:
+        return opened.read(2) in (b'{"', b"{")
 
 
 def results_in(sources: Iterable[Path]) -> list[Path]:

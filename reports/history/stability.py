@@ -75,9 +75,12 @@ class Stability(NamedTuple):
         return bool(self.cells) and all(one.is_stable(self.times) for one in self.cells)
 
     def lines(self, *, every: bool = False) -> Iterator[str]:
-        """Yield the cells that are not stable (``every``: all), a line for each issue, and the sum."""
+        """Yield the cells that are unstable (``every``: all), a line for each issue, and the sum.
+
+        That a cell ran too seldom is no fault of it, and only counted.
+        """
         for cell in self.cells:
-            if every or not cell.is_stable(self.times):
+            if every or cell.word(self.times) == "unstable":
                 yield f"{cell.word(self.times)}: {cell}"
         for issue, group in groupby(self.cells, key=lambda cell: cell.results.newest.issue):
             of_issue = list(group)
@@ -87,7 +90,9 @@ class Stability(NamedTuple):
             stable = sum(cell.is_stable(self.times) for cell in of_issue)
             yield one_line(f"{issue}: {stable} of {len(of_issue)} cells stable, {often} in a row")
         stable = sum(cell.is_stable(self.times) for cell in self.cells)
-        idle = f"; {self.idle} more were never run" if self.idle else ""
+        few = sum(cell.word(self.times) == "too few runs" for cell in self.cells)
+        idle = f"; {few} have too few runs yet" if few else ""
+        idle += f"; {self.idle} more were never run" if self.idle else ""
         yield (
             f"stable: {stable} of {len(self.cells)} cells gave one verdict in their last {self.times} runs{idle}"
         )

@@ -26,11 +26,6 @@ class BoundEvidence(NamedTuple):
     before: JudgedBuild | None
     after: JudgedBuild | None
 
-    @property
-    def whole(self) -> bool:
-        """Whether runs showed both sides of it."""
-        return self.before is not None and self.after is not None
-
 
 class RangeEvidence(NamedTuple):
     """A range, its bounds, and the builds of its track that were judged, in their order."""

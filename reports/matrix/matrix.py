@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -117,6 +118,13 @@ class ScenarioOnBuild(_Part):
         return self.previous is not None and self.previous is not self.stands
 
 
+class WayOut(StrEnum):
+    """What came of a documented workaround on a build that has the bug."""
+
+    VERIFIED = "verified"
+    FAILS = "fails"
+
+
 class IssueOnBuild(_Part):
     """An issue on a build: the worst verdict of its scenarios, and these, worst first.
 
@@ -147,14 +155,28 @@ class IssueOnBuild(_Part):
         )
 
     @property
+    def telling(self) -> ScenarioOnBuild:
+        """The scenario whose verdict it is, a reproduction where several have it."""
+        return _counting(self.scenarios)[0]
+
+    @property
     def role(self) -> Role:
-        """The role of the scenario whose verdict it is, a reproduction where several have it."""
-        return _counting(self.scenarios)[0].role
+        """The role of the telling scenario."""
+        return self.telling.role
 
     @property
     def answer(self) -> Answer:
         """What the verdict says in plain words."""
         return answer(self.verdict, self.role)
+
+    @property
+    def way_out(self) -> WayOut | None:
+        """What came of the documented workaround where the bug is in the build; None where that was not seen."""
+        tried = [one for one in self.scenarios if one.role == "workaround" and one.observation.judged]
+        if self.answer is not Answer.HAS_BUG or not tried:
+            return None
+        held = all(one.observation is Observation.CONFORMS and one.expected for one in tried)
+        return WayOut.VERIFIED if held else WayOut.FAILS
 
     @property
     def by_substrate(self) -> dict[str, IssueOnBuild]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -48,6 +50,18 @@ def terminal(matrix: Matrix, console: Console | None = None) -> None:
             _print(console, f"{matrix.summary.scenarios} results: {counts}")
     for problem in matrix.generated_from.problems:
         _print(console, f"problem: {one_line(problem)}")
+
+
+def show_lines(lines: Iterable[str], console: Console | None = None) -> None:
+    """Print ``lines`` of a judgement, each whole; a verdict has its colour where there are any."""
+    console = console or Console()
+    for line in lines:
+        text = Text(_encoded(line, console))
+        for verdict, style in _STYLES.items():
+            text.highlight_words([f"({verdict})"], style)
+        text.highlight_regex(r"^gate \([^)]*\): passed", "bold green")
+        text.highlight_regex(r"^gate \([^)]*\): not passed|^missing:|^error:", "bold red")
+        console.print(text, soft_wrap=True)
 
 
 def _table(matrix: Matrix, console: Console) -> Table:

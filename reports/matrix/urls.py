@@ -13,7 +13,10 @@ from clusterproof.reports.results.results import Key
 
 FRONT = "index.html"
 COMPARE = "compare.html"
-ISSUES, BUILDS, CELLS, RUNS = "issues", "builds", "cells", "runs"
+LOOKUP = "lookup.html"
+WORDS = "words.html"
+FEED = "feed.xml"
+ISSUES, BUILDS, CELLS, RUNS, BADGES = "issues", "builds", "cells", "runs", "badges"
 
 _LONGEST = 100  # characters of a name, far below what file systems take
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+~_-]+")
@@ -34,6 +37,16 @@ def build_page(build: str) -> str:
     return f"{BUILDS}/{_name(build.replace('@', '-', 1))}.html"
 
 
+def badge_file(build: str) -> str:
+    """Return the address of the badge of the build with the id ``build``."""
+    return f"{BADGES}/{_name(build.replace('@', '-', 1))}.svg"
+
+
+def run_page(run: str) -> str:
+    """Return the address of the page of ``run``."""
+    return f"{RUNS}/{_name(run)}.html"
+
+
 def cell_folder(key: Key) -> str:
     """Return the folder of a cell's pages; different cells have different ones."""
     parts = [f"{key.product}-{key.version}"]
@@ -52,7 +65,7 @@ def cell_page(key: Key) -> str:
 
 
 def result_page(key: Key, run: str) -> str:
-    """Return the address of the page of what a cell showed in an earlier ``run``."""
+    """Return the address of the page of what a cell showed in ``run``, which no later run changes."""
     return f"{cell_folder(key)}/{_name(run)}.html"
 
 

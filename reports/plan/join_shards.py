@@ -13,8 +13,19 @@ from pydantic import ValidationError
 
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.plan import Shard
+from clusterproof.reports.results.crashes import join_judgements
 from clusterproof.reports.results.kept_evidence import folder_of
-from clusterproof.reports.results.results import EVIDENCE, FILENAME, PLANNED, Cell, scan, write_planned
+from clusterproof.reports.results.results import (
+    CRASH_WATCH,
+    EVIDENCE,
+    FILENAME,
+    PLANNED,
+    Cell,
+    not_selected,
+    scan,
+    write_not_selected,
+    write_planned,
+)
 
 _KINDS = (stat.S_IFREG, stat.S_IFDIR)
 
@@ -47,8 +58,11 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
     try:
         unfinished.mkdir(parents=True)
         write_planned(unfinished, planned)
+        _keep_not_selected(folders, unfinished, planned)
         _copy(folders, unfinished, one_suite=bool(shards))
         unfinished.rename(out)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(out)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return problems
@@ -56,7 +70,8 @@ def join(folders: Sequence[Path], out: Path) -> list[str]:
 
 def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
     """Copy results and evidence of ``folders``."""
-    lines = []
+    cells: list[Cell] = []
+    judgements: list[Cell] = []
     suites: dict[str, Path] = {}
     taken: dict[str, Path] = {}
     for folder in folders:
@@ -65,13 +80,25 @@ def _copy(folders: Iterable[Path], out: Path, *, one_suite: bool) -> None:
                 continue
             suites.setdefault(cell.suite, folder)
             kept = cell.evidence and _keep(folder, cell, cell.evidence, out, taken)
-            lines.append(cell.model_copy(update={"evidence": kept}).line())
+            moved = cell.model_copy(update={"evidence": kept})
+            (judgements if cell.scenario == CRASH_WATCH else cells).append(moved)
     if one_suite and len(suites) > 1:
         first, second, *_ = suites.values()
         raise JoinError(
             f'"{first}" and "{second}" ran different suites; run the shards from one revision of the checkout'
         )
-    (out / FILENAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    # What each shard says of the daemons of a build is one statement of the whole run.
+    cells += join_judgements(judgements)
+    (out / FILENAME).write_text("".join(f"{cell.line()}\n" for cell in cells), encoding="utf-8")
+
+
+def _keep_not_selected(folders: Sequence[Path], out: Path, planned: Iterable[str]) -> None:
+    """Keep which cells none of the runs was to have, where all of them say so."""
+    known = [not_selected(folder) for folder in folders]
+    if all(one is not None for one in known):
+        has = set(planned)
+        everything = {name: why for one in known if one for name, why in one.items()}
+        write_not_selected(out, {name: why for name, why in everything.items() if name not in has})
 
 
 def _name(folder: Path) -> str:

@@ -139,13 +139,14 @@ class Plan(_Part):
         return f"{len(self.left_out)} left out ({why})"
 
     def lines(self) -> Iterator[str]:
-        """Yield the plan for a person to read, the summary last."""
-        yield from _table(self.cells, "cells:")
+        """Yield the plan for a person to read: what will not run first, as the end is what a screen shows."""
         if self.left_out:
-            yield ""
             yield from _table(self.left_out, "left out:")
+            yield ""
+        yield from _table(self.cells, "cells:")
         yield ""
         yield from self._by_build()
+        yield f"issues: {len({one.issue for one in self.cells})} are reached"
         if self.shard:
             shares = ", ".join(
                 f"{index}/{self.shard.count} {_time(seconds / self.workers)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -13,17 +13,20 @@ from typing import TextIO
 def whole(path: Path) -> Iterator[TextIO]:
     """Give a file to write the new text of ``path`` into, which becomes ``path`` at the end.
 
-    Where anything goes wrong before, ``path`` stays as it is. Raises OSError.
+    Where anything goes wrong before, ``path`` stays as it is. Raises OSError, which names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Short, as the name of the file may be as long as a name can be.
     unfinished = path.with_name(f".{os.getpid()}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             yield file
         unfinished.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def put(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from clusterproof.reports.results.results import Cell
+from clusterproof.reports.results.results import CRASH_WATCH, Cell
 from clusterproof.reports.results.sanitize import plain
 
 SYMPTOM = "symptom.txt"
@@ -18,6 +18,7 @@ SYMPTOM = "symptom.txt"
 _LINES = 30  # lines that show the symptom
 _LINE = 1_000  # characters of one of them
 _READ = 64 * 1024  # bytes of their file
+_BY_WORTH = (SYMPTOM, "transcript", "journal", "daemon")  # how the names of files begin that say most
 _FILES = 300  # files listed of one cell
 _SEEN = 3_000  # directory entries looked at, at most
 # What a browser shows as text. All else is only offered for download: a page or picture made by a
@@ -62,6 +63,14 @@ def folder_of(run_dir: Path, cell: Cell) -> Path | None:
     return folder if inside else None
 
 
+def pasteable(run_dir: Path | None, evidence: str) -> str:
+    """Return the path of ``evidence``, a folder of the run in ``run_dir``, as a shell here takes it.
+
+    Without ``run_dir`` it is the one within the run's folder.
+    """
+    return shlex.quote(os.path.relpath(run_dir / evidence) if run_dir else evidence)
+
+
 def parameter(cell: Cell) -> str:
     """Return how the scenario's build is written: ``incus@7.0.2``, ``incus@7.0.2-to-6.0.4``."""
     return f"{cell.peer.name}-to-{cell.build.short}" if cell.peer else cell.build.name
@@ -71,8 +80,10 @@ def command(cell: Cell) -> str:
     """Return the command that runs exactly this cell again, quoted for a shell.
 
     A change of build is a scenario's only between builds next to each other, so that these two
-    are selected.
+    are selected. What the crash watch judges is judged over all cells of the build.
     """
+    if cell.scenario == CRASH_WATCH:
+        return plain(f"clusterproof qualify --build {_quoted(cell.build.name)}")
     node = f"{cell.scenario}[{parameter(cell)}]"
     words = ["clusterproof qualify"]
     if cell.peer:
@@ -101,9 +112,10 @@ def symptom_lines(folder: Path) -> Lines | None:
 def kept(folder: Path) -> tuple[list[Kept], int]:
     """Return what was kept, the cell's own files before its members', and how many files more.
 
-    Links and special files are left out.
+    Of each the files come first that say most: the symptom, the transcript, the logs. Links and
+    special files are left out.
     """
-    found = sorted(walk(folder))
+    found = sorted(walk(folder), key=lambda one: (_worth(one[0]), one[0]))
     files: dict[str, list[File]] = {}
     for path, size in found[:_FILES]:
         relative = path.relative_to(folder)
@@ -118,6 +130,10 @@ def kept(folder: Path) -> tuple[list[Kept], int]:
         )
     groups = [Kept(plain(member), tuple(files[member])) for member in sorted(files)]
     return groups, len(found) - _FILES if len(found) > _FILES else 0
+
+
+def _worth(path: Path) -> int:
+    return next((place for place, name in enumerate(_BY_WORTH) if path.name.startswith(name)), len(_BY_WORTH))
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, int]]:

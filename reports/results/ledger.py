@@ -6,7 +6,7 @@ import glob
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,6 +28,8 @@ from clusterproof import SUITES
 from clusterproof.builds import Bound, Build, Expectation, Product, Range, range_for
 
 Where = Literal["log", "message"]
+# What gives the verdicts: tests beside the entry, or the crash watch, over all cells of a run.
+Judge = Literal["scenarios", "crash-watch"]
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHOWN = 80  # characters of a wrong value that a message quotes
@@ -76,6 +78,20 @@ Words = Annotated[str, AfterValidator(_said)]
 Https = Annotated[str, AfterValidator(_https)]
 
 
+def _compiles(value: str) -> str:
+    try:
+        compiled = re.compile(value, re.MULTILINE)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    # It would find what is looked for in every text, so every failure would be taken for it.
+    if compiled.search(""):
+        raise ValueError("matches an empty text, so it identifies nothing")
+    return value
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+
+
 class Pattern(BaseModel):
     """A regular expression (Python's, multiline) that only the documented symptom matches.
 
@@ -85,19 +101,7 @@ class Pattern(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     where: Where
-    regex: str
-
-    @field_validator("regex")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            compiled = re.compile(value, re.MULTILINE)
-        except re.error as error:
-            raise ValueError(f"not a regular expression ({error})") from None
-        # It would find the symptom in every log, so every failure would be taken for this one.
-        if compiled.search(""):
-            raise ValueError("matches an empty text, so it identifies nothing")
-        return value
+    regex: Regex
 
     def find(self, text: str) -> Iterator[str]:
         """Yield the whole lines of ``text`` that matches touch."""
@@ -105,6 +109,19 @@ class Pattern(BaseModel):
             begin = text.rfind("\n", 0, match.start()) + 1
             end = text.find("\n", max(match.end() - 1, match.start()))
             yield from text[begin : end if end >= 0 else None].splitlines()
+
+
+class KnownCrash(BaseModel):
+    """A crash that the page ``finding`` of ``docs/findings/`` describes; ``regex`` finds it in what was said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    finding: Slug
+    regex: Regex
+
+    def matches(self, lines: Iterable[str]) -> bool:
+        """Say whether the first lines of what a daemon said are those of this crash."""
+        return re.search(self.regex, "\n".join(lines)) is not None
 
 
 class Symptom(BaseModel):
@@ -137,7 +154,9 @@ class Symptom(BaseModel):
 class Issue(BaseModel):
     """A documented issue: a bug with ranges, or a promise, which upstream documents, without.
 
-    ``needs`` are capabilities of the lab (``cephfs``). ``products`` are those it can concern.
+    ``needs`` are capabilities of the lab (``cephfs``). ``products`` are those it can concern. ``judged_by`` is
+    ``crash-watch`` where it has no scenario of its own: what the watch saw in all cells of a run judges it,
+    without the ``known_crashes``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,6 +169,8 @@ class Issue(BaseModel):
     upstream: Annotated[tuple[Https, ...], Field(min_length=1), AfterValidator(_unique)]
     needs: Annotated[tuple[Slug, ...], AfterValidator(_unique)] = ()
     workaround: Words | None = None
+    judged_by: Judge = "scenarios"
+    known_crashes: tuple[KnownCrash, ...] = ()
     symptom: Symptom
     ranges: tuple[Range, ...] = ()
 
@@ -177,6 +198,10 @@ class Issue(BaseModel):
             yield 'ranges: a bug needs at least one (kind = "bug")'
         if self.kind == "bug" and not (self.symptom.patterns or self.symptom.shown):
             yield 'symptom: a bug needs at least one of patterns and shown (kind = "bug")'
+        if self.judged_by == "crash-watch":
+            yield from self._not_for_the_watch()
+        elif self.known_crashes:
+            yield 'known_crashes: only what the crash watch judges has them (judged_by = "crash-watch")'
         seen: dict[tuple[str, str | None, str | None], int] = {}
         for index, entry in enumerate(self.ranges):
             if entry.product not in self.products:
@@ -186,6 +211,15 @@ class Issue(BaseModel):
             if first != index:
                 whose = f'{entry.product} "{entry.track}"' if entry.track else f"the whole of {entry.product}"
                 yield f"ranges[{index}].track: {whose} already has its range in ranges[{first}]"
+
+    def _not_for_the_watch(self) -> Iterator[str]:
+        watched = '(judged_by = "crash-watch")'
+        if self.kind != "promise":
+            yield f'kind: what the crash watch judges is a promise, kind = "promise" {watched}'
+        if self.symptom.patterns or self.symptom.shown:
+            yield f"symptom: the crash watch recognises crashes itself; leave patterns and shown out {watched}"
+        if self.needs:
+            yield f"needs: the crash watch is in every cell and needs nothing {watched}"
 
     @property
     def path(self) -> Path:
@@ -229,6 +263,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "symptom": Symptom,
     "patterns": Pattern,
     "ranges": Range,
+    "known_crashes": KnownCrash,
     "introduced": Bound,
     "fixed": Bound,
 }

@@ -23,11 +23,15 @@ from pydantic import (
 )
 
 from clusterproof.builds import Build, Expectation
+from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.verdicts import Observation, Role, Verdict, expect, judge
 
 FILENAME = "results.jsonl"
 PLANNED = "planned-cells.txt"
+NOT_SELECTED = "not-selected.txt"
 EVIDENCE = "evidence"
+# What stands for the scenario where the crash watch judges: the function that watches, as there is no test.
+CRASH_WATCH = "lab/cluster/crash_watch.py::crashes"
 _SHOWN = 3  # scenarios that a message names
 
 
@@ -123,10 +127,10 @@ class Cell(BaseModel):
     whole duration, ``evidence`` a folder beneath ``evidence/`` of the run's, ``started`` a time in UTC.
     ``suite`` is a digest of the scenarios and all that runs them: where it is the same, the same was asked of
     the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
-    where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that was
-    injected into the cluster, so that nothing is learnt of the build. ``lab`` says what carried the cluster,
-    with its kernel, and ``parts`` what the build consists of beside the product: the revisions of a snap's
-    base and of snapd. Both are empty in results from before they were noted.
+    where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that ``--fault``
+    asked for, so that nothing is learnt of the build, and ``injected`` says whether the cell came so far.
+    ``lab`` says what carried the cluster, with its kernel, and ``parts`` what the build consists of beside the
+    product: the revisions of a snap's base and of snapd. Both are empty in results from before they were noted.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -152,6 +156,7 @@ class Cell(BaseModel):
     suite: Name
     text: Text = ""
     fault: Name | None = None
+    injected: bool = False
     crashes: tuple[Crash, ...] = ()
     lab: Text = ""
     parts: tuple[Text, ...] = ()
@@ -222,6 +227,20 @@ def write_planned(folder: Path, cells: Sequence[str]) -> None:
     """Write down which cells a run is to have, by pytest's names of them, before the first one runs."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLANNED).write_text("".join(f"{name}\n" for name in cells), encoding="utf-8")
+
+
+def write_not_selected(folder: Path, cells: Mapping[str, str]) -> None:
+    """Write down which cells there are and the run is not to have, by name, and why not."""
+    put(folder / NOT_SELECTED, "".join(f"{name}\t{why}\n" for name, why in cells.items()))
+
+
+def not_selected(folder: Path) -> dict[str, str] | None:
+    """Return which cells the run in ``folder`` was not to have, and why; None where nothing says so."""
+    try:
+        lines = (folder / NOT_SELECTED).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return dict(line.partition("\t")[::2] for line in lines if line)
 
 
 def scan(path: Path) -> Iterator[Cell | str]:

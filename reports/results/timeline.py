@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,6 +23,8 @@ _WORD = 40  # characters of a verb, a member's name, a status
 _TEXTS = 12  # texts of one step
 _MANY = 10**9
 _BAD_STATUS = 400
+_LENGTHS = (1, 2, 3)  # steps of one attempt
+_REPEATED = 4  # attempts from which on they are one entry
 
 _LABELS = {
     "stdin": "standard input",
@@ -48,7 +51,8 @@ class Step(NamedTuple):
     ``offset`` is when it began, in seconds since the cell's start; ``seconds`` how long it (or all
     ``times`` of it) took; None where the transcript does not say. ``mark`` says in a word what came
     of it where that was not success; ``trouble`` how much that means: a command that ends with
-    another status than 0 may be all right, an ``error`` ended what was being done. ``inside`` says
+    another status than 0 may be all right, an ``error`` ended what was being done. What was done again
+    later is no trouble: only the last attempt counts. ``inside`` says
     that it belongs to the check above it.
     """
 
@@ -73,6 +77,34 @@ class Gap(NamedTuple):
     size: int
 
 
+class Loop(NamedTuple):
+    """Steps that were done again and again in turn, as while something is waited for.
+
+    ``attempts`` is how often, ``seconds`` how long from the first to the last.
+    """
+
+    steps: tuple[Step, ...]
+    attempts: int
+    seconds: float | None
+
+    @property
+    def last(self) -> Step:
+        """The last of them, which says how it came out."""
+        return self.steps[-1]
+
+    @property
+    def once(self) -> tuple[Step, ...]:
+        """One attempt, the last."""
+        return self.steps[-(len(self.steps) // self.attempts) :]
+
+
+class Checked(NamedTuple):
+    """A check, and what was done for it."""
+
+    check: Step
+    inside: tuple[Step | Loop, ...]
+
+
 class Timeline(NamedTuple):
     """The steps of a cell in the order they began, at most one Gap among them.
 
@@ -91,6 +123,22 @@ class Timeline(NamedTuple):
         return tuple(entry for entry in self.entries if isinstance(entry, Step))
 
     @property
+    def folded(self) -> tuple[Step | Loop | Checked | Gap, ...]:
+        """The same entries with what a check did beneath it, and with repeated steps as one."""
+        found: list[Step | Loop | Checked | Gap] = []
+        for part, group in groupby(self.entries, _part):
+            entries = list(group)
+            if part == "gap":
+                found += entries
+            elif part == "inside" and found and isinstance(found[-1], Checked):
+                found[-1] = found[-1]._replace(inside=tuple(_loops(entries)))
+            elif part == "check":
+                found += [Checked(step, ()) for step in entries if isinstance(step, Step)]
+            else:
+                found += _loops(entries)
+        return tuple(found)
+
+    @property
     def gap(self) -> Gap | None:
         """What was left out, if anything."""
         return next((entry for entry in self.entries if isinstance(entry, Gap)), None)
@@ -102,7 +150,7 @@ class Timeline(NamedTuple):
 
     @property
     def troubles(self) -> int:
-        """How many of the steps that are shown did not succeed."""
+        """How many of the steps that are shown failed for good."""
         return sum(bool(step.trouble) for step in self.steps)
 
     @property
@@ -136,8 +184,57 @@ def read_timeline(path: Path, started: datetime, *, shared: bool = False) -> Tim
             else:
                 steps.append(_step(index, data, at, started))
         parts.append(list(_arranged(steps)))
+    parts = _for_good(parts)
     entries: list[Step | Gap] = [*parts[0], *([gap] if gap else []), *parts[1]]
     return Timeline(tuple(entries), unreadable, torn, earlier)
+
+
+def _for_good(parts: Sequence[Sequence[Step]]) -> list[list[Step]]:
+    """Return ``parts`` with no trouble in steps that were done again later."""
+    again: set[tuple[str, str, str]] = set()
+    found = []
+    for part in reversed(parts):
+        kept = []
+        for step in reversed(part):
+            kept.append(step._replace(trouble="") if _same(step) in again else step)
+            again.add(_same(step))
+        found.append(kept[::-1])
+    return found[::-1]
+
+
+def _same(step: Step) -> tuple[str, str, str]:
+    return step.verb, step.target, step.what
+
+
+def _part(entry: Step | Gap) -> str:
+    if isinstance(entry, Gap):
+        return "gap"
+    return "check" if entry.verb == "check" else "inside" if entry.inside else ""
+
+
+def _loops(entries: Sequence[Step | Gap]) -> list[Step | Loop]:
+    """Return the steps among ``entries``, those that were repeated in turn as one."""
+    steps = [entry for entry in entries if isinstance(entry, Step)]
+    found: list[Step | Loop] = []
+    while steps:
+        length, attempts = max(((one, _attempts(steps, one)) for one in _LENGTHS), key=lambda one: one[1])
+        if attempts < _REPEATED:
+            found.append(steps.pop(0))
+            continue
+        looped, steps = steps[: length * attempts], steps[length * attempts :]
+        first, last = looped[0].offset, looped[-1].offset
+        took = None if first is None or last is None else last - first + (looped[-1].seconds or 0.0)
+        found.append(Loop(tuple(looped), attempts, took))
+    return found
+
+
+def _attempts(steps: Sequence[Step], length: int) -> int:
+    """Return how often the first ``length`` of ``steps`` follow each other at the beginning."""
+    wanted = [_same(step) for step in steps[:length]]
+    count = 0
+    while [_same(step) for step in steps[count * length : (count + 1) * length]] == wanted:
+        count += 1
+    return count
 
 
 def _lines(path: Path) -> tuple[list[bytes], list[bytes], Gap | None, bool]:

@@ -93,14 +93,14 @@ _SIGNS = {
 
 _MEANINGS = {
     Verdict.REGRESSED: "The documented symptom showed on a build that should be free of it.",
-    Verdict.DISCOVERED: "The symptom showed on a build of which the ledger says nothing.",
+    Verdict.DISCOVERED: "The symptom showed on a build of which nothing is documented.",
     Verdict.FAILED: "The product misbehaved, but not in the documented way.",
     Verdict.SILENTLY_FIXED: "The build should be affected, yet it behaved correctly.",
     Verdict.INVALID: "The scenario made a mistake or checked nothing; nothing was learnt about the product.",
     Verdict.BLOCKED: "The lab failed; nothing was learnt about the product.",
     Verdict.REPRODUCED: "The documented symptom showed on an affected build.",
     Verdict.CONFORMS: "The build is documented as free of the issue and behaved correctly.",
-    Verdict.CLEAR: "The ledger says nothing of this build, and it behaved correctly.",
+    Verdict.CLEAR: "Nothing is documented of this build, and it behaved correctly.",
     Verdict.UNTESTABLE: "The lab lacks what the scenario needs, so it did not run.",
     Verdict.NOT_APPLICABLE: "The issue does not concern this product, or the scenario not this build.",
 }

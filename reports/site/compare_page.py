@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from clusterproof.builds import parse_version
 from clusterproof.reports.decide.diff import Comparison, IssueChange, table
 from clusterproof.reports.matrix.matrix import NAMES, Column, Matrix
 from clusterproof.reports.results.verdicts import Verdict
@@ -13,6 +14,7 @@ _TONES = {
     IssueChange.BROKEN: "worse",
     IssueChange.FAILS: "worse",
     IssueChange.APPEARS: "open",
+    IssueChange.UNCLEAR: "open",
     IssueChange.STILL: "open",
     IssueChange.STILL_FAILS: "worse",
     IssueChange.FIXED: "better",
@@ -34,6 +36,7 @@ def comparison_between(
         {
             "id": one.id,
             "called": _called(one),
+            "product": one.build.product,
             "version": one.build.version,
             "track": one.build.track,
             "page": one.page if linked else None,
@@ -49,7 +52,7 @@ def comparison_between(
                 column: {
                     "verdict": on_build.verdict,
                     "answer": on_build.answer,
-                    "page": on_build.scenarios[0].page if linked else None,
+                    "page": on_build.telling.page if linked else None,
                 }
                 for column, on_build in matrix.cells[row.id].items()
             },
@@ -61,12 +64,13 @@ def comparison_between(
         matrix,
         made,
         up="",
-        script=script("common", "compare") if matrix.columns else script("common"),
+        script=script("common", "versions", "compare") if matrix.columns else script("common"),
         here="compare",
         linked=linked,
         before=before.id if before else "",
         after=after.id if after else "",
         changes=list(IssueChange),
+        presets=_presets(matrix),
         data={
             "builds": builds,
             "issues": issues,
@@ -77,6 +81,14 @@ def comparison_between(
             "differs": [one for one in IssueChange if one.differs],
         },
     )
+
+
+def _presets(matrix: Matrix) -> list[tuple[Column, Column]]:
+    """Return the newest build of LXD with the newest of each of Incus' tracks: what a migration changes."""
+    newest = {(one.build.product, one.build.track): one for one in matrix.columns}
+    lxd = [one for one in newest.values() if one.build.product == "lxd"]
+    last = max(lxd, key=lambda one: parse_version(one.build.version), default=None)
+    return [(last, one) for one in newest.values() if last and one.build.product == "incus"]
 
 
 def _called(column: Column) -> str:

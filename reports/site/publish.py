@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from clusterproof.reports.decide.policy import DEFAULT, Policy, load_policy
 from clusterproof.reports.history.history import History, HistoryError
 from clusterproof.reports.history.repeats import Repeats, repeats
 from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.matrix.matrix import Matrix
-from clusterproof.reports.matrix.urls import BUILDS, CELLS, FRONT, ISSUES
+from clusterproof.reports.matrix.urls import BADGES, BUILDS, CELLS, FRONT, ISSUES, RUNS
 from clusterproof.reports.results.atomic import put
 from clusterproof.reports.results.ledger import Issue
 from clusterproof.reports.results.results import FILENAME, Cell, Key, read
+from clusterproof.reports.site.material import Material
 from clusterproof.reports.site.published_evidence import CopiedEvidence, EvidenceInPlace
 from clusterproof.reports.site.rendering import STALE_DAYS, Made
 from clusterproof.reports.site.site import Site
@@ -48,14 +50,16 @@ def publish(
     ledger: Mapping[str, Issue],
     history_path: Path | None = None,
     *,
+    policy: Policy | None = None,
     now: datetime | None = None,
 ) -> Published:
     """Record the results of ``run_dir`` in the history and make the run's folder a site of its results.
 
     The history is ``history_path``, by default ``history.sqlite`` beside the run's folder; one
     that cannot be used becomes a problem, and the pages are written without it; so does a cell's
-    page that cannot be written. ``now`` is the time that ages are measured from. May be repeated. Raises
-    FileNotFoundError where the run has no results, OSError where the site cannot be written.
+    page that cannot be written. ``policy`` is what pages of builds judge by, by default that of the gate.
+    ``now`` is the time that ages are measured from. May be repeated. Raises FileNotFoundError where the run
+    has no results, OSError where the site cannot be written.
     """
     cells, missing = read(run_dir / FILENAME)
     problems = list(missing)
@@ -64,7 +68,20 @@ def publish(
 
     def write(history: History | None) -> Matrix:
         matrix = build_matrix(cells, ledger, history, problems=problems)
-        return Site(run_dir, matrix, cells, ledger, made, EvidenceInPlace(), runs, history).write()
+        return Site(
+            Material(
+                run_dir,
+                matrix,
+                cells,
+                ledger,
+                made,
+                EvidenceInPlace(),
+                runs,
+                policy or load_policy(DEFAULT),
+                history,
+                missing=missing,
+            )
+        ).write()
 
     try:
         with History(history_path or run_dir.parent / HISTORY) as history:
@@ -82,13 +99,15 @@ def publish_site(
     history_path: Path,
     folders: Sequence[Path] = (),
     *,
+    policy: Policy | None = None,
     stale_days: int = STALE_DAYS,
     now: datetime | None = None,
 ) -> Published:
     """Make ``out`` the site of all runs in the history; those in ``folders`` are recorded first.
 
     Evidence is taken from ``folders`` and from run folders beside the history, where they are. Pages and
-    evidence that an earlier site in ``out`` had and this one has not are removed. Raises SiteError where ``out``
+    evidence that an earlier site in ``out`` had and this one has not are removed. ``policy`` is what pages of
+    builds judge by, by default that of the gate. Raises SiteError where ``out``
     holds something else, FileNotFoundError where a folder has no results, OSError where the site
     cannot be written, HistoryError where the history cannot be used.
     """
@@ -111,15 +130,19 @@ def publish_site(
         )
         copies = CopiedEvidence(out)
         site = Site(
-            out,
-            matrix,
-            current,
-            ledger,
-            Made(now or datetime.now(UTC), stale_days),
-            copies,
-            runs,
-            history,
-            _earlier(current, [cell for cells, _ in kept.values() for cell in cells]),
+            Material(
+                out,
+                matrix,
+                current,
+                ledger,
+                Made(now or datetime.now(UTC), stale_days),
+                copies,
+                runs,
+                policy or load_policy(DEFAULT),
+                history,
+                _earlier(current, [cell for cells, _ in kept.values() for cell in cells]),
+                problems,
+            )
         )
         matrix = site.write()
     _clear(out, site.written)
@@ -156,9 +179,9 @@ def claim(out: Path) -> None:
 
 def _clear(out: Path, written: set[str]) -> None:
     """Remove the pages of an earlier site that were not ``written`` now."""
-    for folder in (ISSUES, BUILDS, CELLS):
-        for path in sorted((out / folder).rglob("*"), reverse=True):
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-            elif not path.is_dir() and path.relative_to(out).as_posix() not in written:
-                path.unlink()
+    pages = [path for folder in (ISSUES, BUILDS, CELLS, BADGES) for path in (out / folder).rglob("*")]
+    for path in sorted([*pages, *(out / RUNS).glob("*.html")], reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif not path.is_dir() and path.relative_to(out).as_posix() not in written:
+            path.unlink()

@@ -64,7 +64,15 @@ class CopiedEvidence:
     def clear(self) -> None:
         """Remove the copies that no page leads to any more: those that were not asked for. Raises OSError."""
         above = {folder for copy in self._placed for folder in copy.parents}
-        self._clear(self._root / RUNS, above)
+        runs = self._root / RUNS
+        # Files beside the folders are pages of runs.
+        for folder in runs.iterdir() if runs.is_dir() and not runs.is_symlink() else ():
+            if folder in above:
+                self._clear(folder, above)
+            elif folder.is_symlink():
+                folder.unlink()
+            elif folder.is_dir():
+                shutil.rmtree(folder)
 
     def _clear(self, folder: Path, above: set[Path]) -> None:
         # What a link leads to was not made here.

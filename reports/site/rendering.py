@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from clusterproof.builds import Range
-from clusterproof.reports.matrix.matrix import NAMES, Matrix
+from clusterproof.reports.matrix.matrix import NAMES, Matrix, WayOut
+from clusterproof.reports.matrix.urls import badge_file, run_page
 from clusterproof.reports.results.answers import Answer, answer, in_words, meaning
-from clusterproof.reports.results.sanitize import plain
+from clusterproof.reports.results.sanitize import one_line, plain
+from clusterproof.reports.results.timeline import Loop, Step
 from clusterproof.reports.results.verdicts import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,7 +47,8 @@ def templates() -> Environment:
     """Return the templates of all pages; every text they are given is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        # A shell's script and what a person pastes are no markup, until a page quotes them.
+        autoescape=select_autoescape(disabled_extensions=("sh", "markdown"), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -52,20 +56,31 @@ def templates() -> Environment:
     environment.filters |= {
         "ago": ago,
         "anchor": anchor,
+        "badge_file": badge_file,
         "bounds": bounds,
         "clock": clock,
         "day": day,
         "duration": duration,
         "lasted": lasted,
+        "one_line": one_line,
         "paragraph": paragraph,
         "plain": plain,
+        "run_page": run_page,
         "short": lambda build: build.short,
         "size": size,
+        "versions": lambda segment: versions(segment.begin, segment.end),
     }
     environment.tests["web"] = is_web
+    environment.globals |= {"answer": answer, "in_words": in_words, "meaning": meaning}
+    environment.globals |= {"names": NAMES, "steps_in": steps_in}
     # The order of what scripts are given means something.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment
+
+
+def own_markup(text: str) -> Markup:
+    """Return ``text``, which one of our templates has made and escaped, as it is."""
+    return Markup(text)  # noqa: S704
 
 
 @cache
@@ -82,17 +97,20 @@ def render(template: str, matrix: Matrix, made: Made, **values: Any) -> str:  # 
         templates()
         .get_template(f"{template}.html")
         .render(
-            {"here": "", "linked": True, **values},
+            {"here": "", "linked": True, "feed": False, **values},
             site=made,
             matrix=matrix,
-            names=NAMES,
             Verdict=Verdict,
             Answer=Answer,
-            answer=answer,
-            in_words=in_words,
-            meaning=meaning,
+            WayOut=WayOut,
+            is_stale=lambda time: made.made - time > timedelta(days=made.stale_days),
         )
     )
+
+
+def steps_in(entries: Sequence[Step | Loop]) -> int:
+    """Return how many steps ``entries`` are, those of loops among them."""
+    return sum(len(one.steps) if isinstance(one, Loop) else 1 for one in entries)
 
 
 def is_web(address: str) -> bool:
@@ -112,6 +130,15 @@ def anchor(build: str) -> str:
 def paragraph(text: str) -> str:
     """Return ``text`` without the line breaks of the file it was written in."""
     return " ".join(text.split())
+
+
+def versions(begin: str | None, end: str | None) -> str:
+    """Return in words which versions lie from ``begin`` up to and without ``end``."""
+    if begin and end:
+        return f"{begin} up to before {end}"
+    if begin:
+        return f"{begin} and later"
+    return f"before {end}" if end else "every version"
 
 
 def bounds(entry: Range) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,31 @@ class Source(NamedTuple):
 def sources_of(issue: Issue) -> list[Source]:
     """Return the source of each test module of ``issue`` that can be read and is not empty."""
     return [source for module in issue.scenarios if (source := _source(module))]
+
+
+def story_of(scenario: str, issue: Issue | None) -> str:
+    """Return in a sentence what the test ``scenario`` (pytest's id) does: its docstring's first line.
+
+    Empty where it has none, or where its module cannot be read.
+    """
+    path, _, name = scenario.partition("::")
+    name = name.rpartition("::")[2]
+    for module in issue.scenarios if issue else ():
+        if module.name == Path(path).name:
+            return _first_lines(module).get(name, "")
+    return ""
+
+
+@cache
+def _first_lines(module: Path) -> dict[str, str]:
+    try:
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    told = ((one.name, ast.get_docstring(one)) for one in ast.walk(tree) if isinstance(one, ast.FunctionDef))
+    return {
+        name: " ".join(plain(text).partition("\n\n")[0].replace("``", "").split()) for name, text in told if text
+    }
 
 
 def _source(module: Path) -> Source | None:

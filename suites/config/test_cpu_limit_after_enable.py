@@ -37,7 +37,7 @@ def check_limit(member: Member) -> None:
     """A container with ``limits.cpu=1`` gets one CPU."""
     member.launch("c1", "--config", "limits.cpu=1")
     try:
-        eventually(lambda: cpus(member), lambda seen: seen == 1, within=10, what="CPUs of c1 limited to 1")
+        eventually(lambda: cpus(member), lambda seen: seen == 1, within=30, what="CPUs of c1 limited to 1")
     except NotObservedError as late:
         if late.last is None:
             raise

@@ -7,7 +7,7 @@ def evacuate(cluster: Cluster, member: Member, name: str) -> None:
     """Evacuate the only member, on which the instance ``name`` runs; it is stopped and stays there."""
     assert cluster.instance(name).status == "Running"
     cluster.evacuate(member)
-    assert cluster.statuses() == {member.name: "Evacuated"}
+    assert cluster.status_of(member) == "Evacuated"
     assert cluster.instance(name).status == "Stopped"
 
 
@@ -25,12 +25,12 @@ def restore(cluster: Cluster, member: Member, *modes: str) -> str:
 def check_back_without(cluster: Cluster, member: Member, name: str) -> None:
     """One of the modes of restore brings the member back; the instance ``name`` stays stopped."""
     errors = restore(cluster, member, "", "skip")
-    assert cluster.statuses()[member.name] == "Online", errors
+    assert cluster.status_of(member) == "Online", errors
     assert cluster.instance(name).status == "Stopped"
 
 
 def check_back_with(cluster: Cluster, member: Member, name: str) -> None:
     """The default mode of restore brings back the member and the instance ``name``."""
     errors = restore(cluster, member, "")
-    assert cluster.statuses()[member.name] == "Online", errors
+    assert cluster.status_of(member) == "Online", errors
     cluster.wait_running(name)

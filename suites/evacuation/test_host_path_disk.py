@@ -33,7 +33,7 @@ def check_evacuated(cluster: Cluster, member: Member) -> None:
     before = member.daemon.pid()
     refusal = refused(cluster.evacuate, member)
     assert member.daemon.pid() == before, refusal
-    assert cluster.statuses()[member.name] == "Evacuated", refusal
+    assert cluster.status_of(member) == "Evacuated", refusal
     assert cluster.instance("c1").status == "Stopped"
 
 

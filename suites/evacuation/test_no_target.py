@@ -31,7 +31,7 @@ def check_evacuated(cluster: Cluster, expected: Instance) -> None:
     first = cluster.members[0]
     refusal = refused(cluster.evacuate, first)
     assert cluster.instance("c1") == expected
-    assert cluster.statuses()[first.name] == "Evacuated", refusal
+    assert cluster.status_of(first) == "Evacuated", refusal
 
 
 def test_others_evacuated(cluster: Cluster, symptom: SymptomWatch) -> None:
@@ -39,7 +39,7 @@ def test_others_evacuated(cluster: Cluster, symptom: SymptomWatch) -> None:
     first, second = cluster.members
     launch(cluster)
     cluster.evacuate(second)
-    assert cluster.statuses() == {first.name: "Online", second.name: "Evacuated"}
+    assert (cluster.status_of(first), cluster.status_of(second)) == ("Online", "Evacuated")
     with symptom("the last member is evacuated, its container stopped"):
         check_evacuated(cluster, Instance(first.name, "Stopped"))
 

@@ -31,9 +31,9 @@ def check_there_and_back(cluster: Cluster, member: Member) -> None:
     """The member is evacuated, its container stopped; restored, both are as before."""
     refusal = refused(cluster.evacuate, member)
     assert cluster.instance("c1").status == "Stopped"
-    assert cluster.statuses()[member.name] == "Evacuated", refusal
+    assert cluster.status_of(member) == "Evacuated", refusal
     cluster.restore(member)
-    assert cluster.statuses()[member.name] == "Online"
+    assert cluster.status_of(member) == "Online"
     cluster.wait_running("c1")
 
 

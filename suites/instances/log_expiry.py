@@ -74,7 +74,7 @@ def wait_for_expiry(member: Member, name: str = UNKNOWN) -> None:
     member.run(f"mkdir {unknown} && touch --date '{AGE}' {unknown}", check=True)
     eventually(
         lambda: not member.inspect.file(unknown).exists,
-        within=15 * INTERVAL,
+        within=60 * INTERVAL,
         what=f"the log expiry removes {unknown}",
     )
 

@@ -33,7 +33,7 @@ def kill_in_join(unjoined: Cluster) -> Member:
     eventually(
         lambda: first.sql("global", PENDING),
         lambda pending: joiner.name in pending,
-        within=30,
+        within=120,
         what=f"{joiner.name} is accepted",
     )
     joiner.daemon.kill()

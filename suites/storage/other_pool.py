@@ -75,7 +75,7 @@ def check_usable(cluster: Cluster) -> None:
         assert cluster.instance("c1") == Instance(second.name, "Running")
         cluster.restore(first)
         back = Instance(first.name, "Running")
-        eventually(lambda: cluster.instance("c1"), lambda now: now == back, what="c1 is back")
+        eventually(lambda: cluster.instance("c1"), lambda now: now == back, within=60, what="c1 is back")
     with trying("delete"):
         first.client("delete", "c1", "--force")
     assert "/1.0/instances/c1" not in cluster.client().get("instances")

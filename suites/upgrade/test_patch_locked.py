@@ -23,6 +23,7 @@ from clusterproof.suites.upgrade.json_columns_patch import (
     in_use,
     knows_patch,
     restart,
+    start_again,
 )
 
 pytestmark = [pytest.mark.documents("incus-patch-locked"), pytest.mark.members(2)]
@@ -68,6 +69,6 @@ def test_started_again(unjoined: Cluster, symptom: SymptomWatch) -> None:
         error = restart(starting)
     assert not error or PATCH in error, error
     with symptom("the member starts"):
-        check_starts(starting)
+        start_again(starting)
         unjoined.wait_online()
     assert knows_patch(starting) == known

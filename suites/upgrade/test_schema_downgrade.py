@@ -41,17 +41,17 @@ def test_refused_and_healed(cluster: Cluster, image: Image, symptom: SymptomWatc
         eventually(
             downgraded.daemon.log,
             lambda log: "version is behind" in log,
-            within=60,
+            within=120,
             what=f"{downgraded.name} says that its version is behind",
         )
     with symptom("the other members stay online"):
-        statuses = eventually(
+        # Of those that are up a busy computer may deliver a heartbeat late.
+        eventually(
             lambda: cluster.statuses(second),
-            lambda seen: seen[downgraded.name] == "Offline",
-            within=60,
-            what=f"{second.name} reports {downgraded.name} Offline",
+            {first.name: "Online", second.name: "Online", downgraded.name: "Offline"}.__eq__,
+            within=120,
+            what=f"{second.name} reports {downgraded.name} alone as Offline",
         )
-        assert [statuses[first.name], statuses[second.name]] == ["Online", "Online"]
 
     cluster.upgrade(downgraded, newer)
     with symptom("the cluster is whole again on the newer build"):

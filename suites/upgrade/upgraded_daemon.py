@@ -27,7 +27,7 @@ def wait_until(member: Member, *wanted: str, known_ends: Counter[str]) -> None:
     seen = eventually(
         lambda: state(member, known_ends),
         lambda seen: seen in wanted or seen.startswith(ENDED),
-        within=60,
+        within=180,  # no promise: a busy computer takes its time for a start
         what=f"{member.name}: {' or '.join(wanted)}",
     )
     if seen not in wanted:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
+from clusterproof.builds import Expectation
 from clusterproof.reports.matrix.urls import cell_page
 from clusterproof.reports.results.results import Cell
 from clusterproof.reports.results.verdicts import Observation
 from clusterproof.reports.site.publish import publish, publish_site
 from tests.pages import HOSTILE
-from tests.samples import INCUS_702, INCUS_751, LXD_502, cell, sample_ledger, sample_run, write_run
+from tests.samples import (
+    INCUS_702,
+    INCUS_751,
+    LXD_502,
+    LXD_GIT,
+    cell,
+    sample_ledger,
+    sample_run,
+    write_run,
+)
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"verb": "lab", "target": "host", "what": "make m1, m2", "seconds": 1.5},
     {"verb": "run", "target": "m1", "what": "lxd init --preseed", "stdin": "config: {}", "rc": 0},
     {
@@ -60,9 +70,20 @@ def build_site(folder: Path) -> Sample:
     virtual = cell(
         run="20260303-1200", substrate="vm", build=INCUS_702, started=NOW - 20 * DAY, reason="long ago"
     )
+    # The symptom brought about by hand says nothing of a build, yet sorts before what the build showed.
+    by_hand = cell(
+        run="20260303-1200", started=NOW - DAY, scenario="suites/upgrade/test_downgrade.py::test_by_hand",
+        role="injection", expectation=Expectation.AFFECTED, observation=Observation.SYMPTOM,
+    )  # fmt: skip
+    # A check that ended in another way, while the log has what is documented.
+    raced = cell(
+        run="20260303-1200", started=NOW - DAY, scenario="suites/upgrade/test_downgrade.py::test_raced",
+        build=LXD_GIT, expectation=Expectation.AFFECTED, observation=Observation.OTHER_FAILURE,
+        reason="Connection aborted", evidence="evidence/raced",
+    )  # fmt: skip
     for name, cells in (
         ("20260302-1200", first),
-        ("20260303-1200", [*(cell(**_flat(one)) for one in changed), virtual]),
+        ("20260303-1200", [*(cell(**_flat(one)) for one in changed), virtual, by_hand, raced]),
         ("hostile", hostile),
     ):
         run = write_run(folder / "out" / name, cells)
@@ -83,6 +104,10 @@ def build_site(folder: Path) -> Sample:
             "build": out / "builds/lxd-5.0.2-5+deb12u6.html",
             "cell": out / cell_page(affected.key),
             "earlier": (out / cell_page(affected.key)).with_name("20260302-1200.html"),
+            "failed": out / cell_page(raced.key),
+            "lookup": out / "lookup.html",
+            "words": out / "words.html",
+            "run": out / "runs/20260303-1200.html",
             "hostile": out / cell_page(hostile[0].key),
             "hostile issue": out / "issues/evil-3.html",
         },
@@ -98,6 +123,7 @@ def _keep(folder: Path, one: Cell) -> None:
     text = "\n".join(HOSTILE)
     (folder / "m1").mkdir(parents=True)
     (folder / "m1/daemon.log").write_text(f"{text}\n", encoding="utf-8")
+    (folder / "m1/journal.log").write_text("begin\n\n\nthis node's version is behind\n")
     (folder / "m1/page.html").write_text("<script>alert(document.domain)</script>")
     (folder / "symptom.txt").write_text(
         f"this node's version is behind {'x' * 300} {text}", encoding="utf-8"
@@ -126,13 +152,14 @@ class Watched:
         address: Path | str,
         *,
         width: int = 1280,
-        scheme: str = "light",
+        scheme: Literal["light", "dark"] = "light",
         now: datetime | None = NOW,
         scripts: bool = True,
+        height: int = 900,
     ) -> Page:
-        """Open ``address`` at ``now``, in a window ``width`` wide."""
+        """Open ``address`` at ``now``, in a window ``width`` wide and ``height`` high."""
         context = self._browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
+            viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=scripts
         )
         self._contexts.append(context)
         page = context.new_page()
@@ -140,10 +167,14 @@ class Watched:
             page.clock.set_fixed_time(now)
         page.on("console", lambda message: self.complaints.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", self._dismiss)
         page.on("request", lambda request: self._check(request.url))
         page.goto(address if isinstance(address, str) else address.as_uri())
         return page
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
 
     def _check(self, url: str) -> None:
         if not url.startswith(("file://", "data:", "http://127.0.0.1:")):

@@ -69,7 +69,8 @@ def test_a_build_and_itself_differ_in_nothing(watched, site):
 
 def test_an_unknown_pair_in_the_address_is_borne(watched, site):
     page = watched.open(site.pages["compare"].as_uri() + "#from=gone&to=%zz&only=x")
-    assert page.locator("#rows tr").count() > 0
+    assert "No results of gone, %zz." in page.locator("#absent").inner_text()
+    assert page.locator("#rows tr").count() == 0
     assert page.locator("#from option:checked").count() == 1
 
 
@@ -99,3 +100,31 @@ def test_a_page_that_stands_alone(watched, site, monkeypatch):
     assert page.locator("main a").count() == 0
     assert overflow(page) <= 0
     assert violations(page) == []
+
+
+def test_a_build_without_results_is_named_and_the_nearest_offered(watched, site):
+    """B3: an address never shows another comparison than it asks for without a word."""
+    page = watched.open(site.pages["compare"].as_uri() + "#from=lxd%405.21.3&to=nope")
+    said = page.locator("#absent").inner_text()
+    assert "No results of lxd@5.21.3, nope." in said
+    page.locator("#absent a").first.click()
+    assert not page.locator("#absent").is_visible()
+    assert all(one in page.url for one in ("from=", "to="))
+    assert page.locator("#rows tr").count() > 0
+
+
+def test_a_first_build_that_failed_otherwise_makes_the_second_no_worse(watched, site):
+    """B4: failed, then reproduced: the first may have had it, too."""
+    page = watched.open(site.pages["compare"])
+    page.locator("#from").select_option("incus@7.5.1-1~exp2")
+    page.locator("#to").select_option("lxd@5.0.2+git20231211.1364ae4-9+deb13u7")
+    row = page.locator("#rows tr", has_text="lxd-15218")
+    assert row.locator(".change").inner_text() == "unclear"
+    assert "worse" not in row.locator(".change").get_attribute("class")
+
+
+def test_products_can_be_compared_at_once(watched, site):
+    """D8: what changes for who goes from the newest LXD to the newest Incus."""
+    page = watched.open(site.pages["compare"])
+    page.locator("a", has_text="Incus 7.5.1").click()
+    assert chosen(page) == ["lxd@5.0.2+git20231211.1364ae4-9+deb13u7", "incus@7.5.1-1~exp2"]

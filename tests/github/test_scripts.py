@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -263,7 +265,7 @@ def plan_of(seconds, count=1, builds=("lxd@5.0.2",), revision=None) -> Plan:
         Planned(
             name=f"test_{number}",
             issue="lxd-1",
-            build="lxd@5.0.2",
+            build=builds[0],
             substrate="container",
             seconds=seconds,
             basis="last time",
@@ -326,7 +328,7 @@ def test_each_build_has_a_shard_and_a_snap_is_tried_first(runner):
 
 
 @pytest.mark.parametrize(
-    ("status", "results", "ends"), [(0, True, 0), (1, True, 0), (2, True, 1), (4, True, 1), (1, False, 1)]
+    ("status", "results", "ends"), [(0, True, 0), (1, True, 0), (2, True, 1), (64, True, 1), (1, False, 1)]
 )
 def test_the_first_job_fails_unless_its_build_was_judged(runner, status, results, ends):
     written = "mkdir -p out/latest && echo {} >out/latest/results.jsonl; " if results else ""
@@ -715,6 +717,17 @@ class FakeGitHub:
 REGRESSED = {"observation": "symptom", "expectation": "fixed", "reason": "member m2 is not ONLINE"}
 
 
+@dataclass
+class Reporter:
+    """How to report what a run showed, and the GitHub that is told."""
+
+    report: Callable[..., int]
+    github: FakeGitHub
+
+    def __call__(self, *cells, arguments=()):
+        return self.report(*cells, arguments=arguments)
+
+
 @pytest.fixture
 def reporter(tmp_path, monkeypatch):
     """Return the program and a GitHub of its own, and how to report what a run showed."""
@@ -728,8 +741,7 @@ def reporter(tmp_path, monkeypatch):
         run = write_run(tmp_path / f"run-{next(runs)}", list(cells))
         return program.main([str(run), *arguments])
 
-    report.github = github
-    return report
+    return Reporter(report, github)
 
 
 def test_one_issue_for_each_unexpected_verdict(reporter):

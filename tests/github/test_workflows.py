@@ -32,8 +32,8 @@ def steps(workflow):
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
 
-def test_there_are_the_four():
-    assert [path.stem for path in WORKFLOWS] == ["ci", "nightly", "qualify", "reproduce"]
+def test_there_are_the_five():
+    assert [path.stem for path in WORKFLOWS] == ["ci", "nightly", "qualify", "reproduce", "weekly"]
 
 
 def test_actions_are_pinned_by_commit_with_their_version_beside(path):

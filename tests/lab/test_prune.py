@@ -134,7 +134,7 @@ def test_nothing_is_removed_while_a_run_is_alive():
     run = Run.new()
     run.hold()
     refused = CliRunner().invoke(app, ["prune", "--keep", "1", "--yes"])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert f"run {run.id} uses the lab; prune it when the run has ended" in refused.output
     assert old.exists()
     run.forget()

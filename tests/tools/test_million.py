@@ -24,4 +24,4 @@ def test_a_site_is_made_of_it(tmp_path):
     make(tmp_path / "h", 200)
     answers = {what: answer for what, seconds, answer in make_site(tmp_path / "h", tmp_path / "site")}
     assert answers["the matrix"] == "3 issues on 30 builds"
-    assert answers["the whole site"].startswith("235 pages, ")
+    assert answers["the whole site"].startswith("438 pages, ")

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from clusterproof.lab.builds import catalogue
-from clusterproof.lab.commands import LabHost, Mirror, command_host, console, one_line_errors
+from clusterproof.lab.commands import LabHost, Mirror, console, one_line_errors
+from clusterproof.lab.host import sweeping
 from tools.bench import bench as benchmark
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +30,7 @@ def bench(
     with one_line_errors():
         everything = catalogue.load()
         entry = everything.get(build)
-        with command_host(lab_host) as host:
+        with sweeping.borrowed(lab_host) as host:
             if vm:
                 rows = benchmark.measure_vms(host, entry, repeats, mirror=mirror)
             else:

@@ -22,7 +22,8 @@ _INSIDE = "/run/clusterproof-evidence"
 def collect(cluster: Cluster, folder: Path) -> None:
     """Write the evidence of every member of ``cluster`` to ``folder/<member>/``, with secrets redacted.
 
-    Where a member cannot be reached, not-collected.txt has the reason; nothing is raised.
+    Where a member cannot be reached, not-collected.txt has the reason. Raises OSError where the folder cannot be
+    written.
     """
     members = cluster.members
     if not members:
@@ -74,6 +75,5 @@ def _legible(name: str, content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(redact(content.decode(errors="replace")), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(redact(content.decode(errors="replace")), encoding="utf-8")

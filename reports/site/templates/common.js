@@ -29,3 +29,30 @@ for (const button of document.querySelectorAll("[data-copies]")) {
     }
   });
 }
+
+// A cell of the matrix has no room for its age, and says so where it is stale.
+for (const one of document.querySelectorAll("[data-at]")) {
+  if (Date.now() - Date.parse(one.dataset.at) > staleDays * 86400000) one.classList.add("stale");
+}
+
+// What is copied leads to this site, wherever it stands.
+if (window.location.protocol.startsWith("http") && "up" in document.documentElement.dataset) {
+  const site = new URL(document.documentElement.dataset.up || ".", window.location.href).href;
+  const page = window.location.href.split("#")[0];
+  for (const one of document.querySelectorAll("[data-relative]")) {
+    const permalink = document.querySelector("a.permalink")?.href ?? page;
+    one.textContent = one.textContent.replaceAll("SITE/", site).replaceAll("PERMALINK", permalink);
+  }
+}
+
+// Skipping must not change the address, in which filters stand.
+for (const link of document.querySelectorAll("a.skip")) {
+  link.addEventListener("click", (event) => {
+    const target = document.querySelector(link.hash);
+    if (!target) return;
+    event.preventDefault();
+    if (!target.hasAttribute("tabindex")) target.tabIndex = -1;
+    target.focus();
+    target.scrollIntoView();
+  });
+}

@@ -2,6 +2,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const selects = { from: document.getElementById("from"), to: document.getElementById("to") };
 const only = document.getElementById("only");
+const absent = document.getElementById("absent");
+const many = data.issues.length > 20;
 const body = document.getElementById("rows");
 const byId = new Map(data.builds.map((build) => [build.id, build]));
 
@@ -58,25 +60,51 @@ function show() {
   document.getElementById("nothing").hidden = shown.length > 0 || found.length === 0;
   document.getElementById("command").textContent = `clusterproof diff ${before.id} ${after.id}`;
   for (const [side, build] of [["from", before], ["to", after]]) {
-    const words = `${build.called}: ${build.version}, track ${build.track}`;
+    const words = `${build.called}: ${build.version}, series ${build.track}`;
     document.getElementById(`page-${side}`).replaceChildren(link(build.page, {}, words));
   }
 }
 
 function write() {
   const address = new URLSearchParams({ from: selects.from.value, to: selects.to.value });
-  if (only.checked) address.set("only", "changes");
+  if (only.checked !== many) address.set("only", only.checked ? "changes" : "all");
+  absent.hidden = true;
   window.history.replaceState(null, "", `#${address}`);
   show();
 }
 
+// Of the same product the newest build that is not newer; else the oldest.
+function nearest(wanted, instead) {
+  const [product, version] = wanted.split("@");
+  const same = data.builds.filter((build) => build.product === product);
+  const older = /^\d/.test(version ?? "") ? same.filter((build) => compareVersions(build.version, version) <= 0) : [];
+  const byAge = (one, other) => compareVersions(one.version, other.version);
+  return (older.sort(byAge).at(-1) ?? same.sort(byAge)[0])?.id ?? instead;
+}
+
+// A link to a build that has no results any more must not show another comparison without a word.
+function refuse(missing, address) {
+  const [before, after] = ["from", "to"].map((side) => {
+    const wanted = address.get(side) ?? "";
+    return byId.has(wanted) ? wanted : nearest(wanted, selects[side].value);
+  });
+  const words = `Compare ${byId.get(before).called} with ${byId.get(after).called}`;
+  const offer = element("a", { href: `#${new URLSearchParams({ from: before, to: after })}` }, words);
+  absent.replaceChildren(element("strong", {}, `No results of ${missing.join(", ")}.`), " The nearest: ", offer);
+  absent.hidden = false;
+  body.replaceChildren();
+  for (const id of ["summary", "command"]) document.getElementById(id).textContent = "";
+}
+
 function read() {
-  const address = new URLSearchParams(window.location.hash.slice(1));
-  for (const [side, select] of Object.entries(selects)) {
-    const wanted = address.get(side);
-    if (byId.has(wanted)) select.value = wanted;
-  }
-  only.checked = address.get("only") === "changes";
+  const hash = window.location.hash.slice(1);
+  if (hash && !hash.includes("=")) return;
+  const address = new URLSearchParams(hash);
+  const missing = ["from", "to"].map((side) => address.get(side)).filter((one) => one !== null && !byId.has(one));
+  only.checked = address.has("only") ? address.get("only") === "changes" : many;
+  if (missing.length) return refuse(missing, address);
+  for (const [side, select] of Object.entries(selects)) if (address.has(side)) select.value = address.get(side);
+  absent.hidden = true;
   show();
 }
 

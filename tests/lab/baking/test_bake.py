@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -208,7 +209,7 @@ def test_a_product_that_does_not_say_what_it_is(host, machines, monkeypatch, com
         return waiting.eventually(probe, **{**options, "within": 0})
 
     monkeypatch.setattr(daemons, "eventually", impatient)
-    plain = containers.Container
+    plain: Any = containers.Container
 
     def machine(*args):
         made = plain(*args)
@@ -226,7 +227,7 @@ def test_a_product_that_does_not_say_what_it_is(host, machines, monkeypatch, com
 
 @pytest.mark.usefixtures("installs")
 def test_a_member_that_does_not_boot(host, machines, monkeypatch):
-    plain = containers.Container
+    plain: Any = containers.Container
 
     def machine(*args):
         made = plain(*args)
@@ -266,8 +267,9 @@ def test_several_builds_and_the_reason_for_each_that_failed(host, installs, monk
     lines, progress = recorded()
     found = bake_all([LXD_502, INCUS_604, INCUS_702], host, progress, mirror="https://deb.example.org")
     assert list(found) == ["lxd@5.0.2", "incus@6.0.4", "incus@7.0.2"]
-    assert found["lxd@5.0.2"].build.product == "lxd"
-    assert found["incus@7.0.2"].build.product == "incus"
+    made = {name: image for name, image in found.items() if isinstance(image, Image)}
+    assert made["lxd@5.0.2"].build.product == "lxd"
+    assert made["incus@7.0.2"].build.product == "incus"
     assert str(found["incus@6.0.4"]) == "cannot install incus@6.0.4: no network"
     assert "incus@6.0.4: failed: cannot install incus@6.0.4: no network" in lines
     assert {mirror for _, mirror, _ in installs} == {"https://deb.example.org"}
@@ -293,8 +295,8 @@ def test_an_interrupt_stops_those_that_bake(host, monkeypatch):
         raise KeyboardInterrupt
 
     class Interrupted(ThreadPoolExecutor):
-        def map(self, function, things):
-            submitted = [self.submit(function, thing) for thing in things]
+        def map(self, fn, *iterables, timeout=None, chunksize=1):  # noqa: ARG002
+            submitted = [self.submit(fn, thing) for thing in iterables[0]]
             assert submitted
             return (interrupt() for _ in submitted)
 
@@ -331,7 +333,7 @@ class TestForVirtualMachines:
         found = bake_vm(INCUS_702, self.image(), host, recorded()[1])
         assert makes == [("incus@7.0.2", "vm", False)]
         assert (found.digest, found.fingerprint) == (recipe.digest(INCUS_702, kind=VM), "")
-        assert (found.build, found.extensions) == (self.image().build, set(EXTENSIONS))
+        assert (found.build, found.extensions) == (self.image().build, frozenset(EXTENSIONS))
 
     @pytest.mark.usefixtures("makes")
     @pytest.mark.parametrize("version", ["7.0.2-2", "1:7.0.2-1", "7.0.2-debian13-1-2"])

@@ -11,6 +11,7 @@ import yaml
 from clusterproof.lab.baking import base_image
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.builds.sources import AptChannel
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.images import recipe
 from clusterproof.lab.images.kinds import VM
@@ -31,6 +32,7 @@ def test_virtual_machines_begin_with_debian_and_without_the_product(build):
     base = base_image.base_build(build)
     assert base.name == f"{build.product}@base-trixie"
     packages = recipe.recipe(base, kind=VM)["packages"]
+    assert isinstance(packages, list)
     assert "linux-image-cloud-amd64" in packages or "linux-image-cloud-arm64" in packages
     assert not [name for name in packages if name.startswith(("incus", "lxd"))]
 
@@ -51,6 +53,7 @@ def test_a_table_of_images_that_cannot_be(monkeypatch, tmp_path, text, says):
 
 
 def test_an_image_that_there_is_not_is_named():
+    assert isinstance(HERE.source, AptChannel)
     source = HERE.source.model_copy(update={"image": "beos"})
     build = CatalogueBuild(HERE.facts, "7.0", "7.0", source)
     with pytest.raises(UsageError, match='image "beos" is none of ubuntu-24-04'):

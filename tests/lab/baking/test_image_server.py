@@ -12,6 +12,7 @@ from tenacity import wait_none
 from clusterproof.lab.baking import base_image, image_server
 from clusterproof.lab.core import fetching
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.host import upload
 from tools.store.local_store import INDEX, PRODUCTS, LocalStore
 
 SERVER = "https://images.example.org/minimal/releases"
@@ -87,7 +88,7 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch):
 
 def test_the_lab_host_is_given_it_with_a_description_of_ours(server, monkeypatch):  # noqa: ARG001
     given = []
-    monkeypatch.setattr(base_image.upload, "give", lambda file, metadata, _: given.append((file, metadata)))
+    monkeypatch.setattr(upload, "give", lambda file, metadata, _: given.append((file, metadata)))
     base = base_image.Base(server=SERVER, alias="24.04", vm="trixie")
     base_image.fetched(base, None)
     base_image.fetched(base, None)

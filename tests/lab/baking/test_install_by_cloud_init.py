@@ -15,12 +15,13 @@ from clusterproof.lab.baking import install_by_cloud_init
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.build import CatalogueBuild
-from clusterproof.lab.builds.sources import SnapFile
+from clusterproof.lab.builds.sources import AptChannel, SnapFile
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.images import making, recipe, rootfs
 from clusterproof.lab.images.kinds import VM
 from clusterproof.lab.images.rootfs import RootfsImage
 from clusterproof.lab.substrates.machine import Result
+from clusterproof.lab.substrates.qemu_vm import VirtualMachine
 from tests.fakes import (
     FakeMachine,
     bake_with_stand_ins,
@@ -42,8 +43,8 @@ def channel(name: str) -> CatalogueBuild:
     return found.resolved(lambda *_: 33110)
 
 
-def version(build: CatalogueBuild, machine: Machine) -> str:
-    return build.source.installed_version(
+def version(build: CatalogueBuild, machine: FakeMachine) -> str:
+    return build.first_boot.installed_version(
         build, lambda command: install_by_cloud_init._do(build, machine, command).stdout
     )
 
@@ -112,6 +113,7 @@ class TestUserData:
 )
 def test_the_apt_source_is_written_as_it_was_given(tmp_path, name, uri):
     build = channel(name)
+    assert isinstance(build.source, AptChannel)
     (tmp_path / "etc/apt/sources.list.d").mkdir(parents=True)
     (tmp_path / "etc/apt/preferences.d").mkdir()
     (tmp_path / "etc/apt/keyrings").mkdir()
@@ -132,41 +134,35 @@ def test_the_apt_source_is_written_as_it_was_given(tmp_path, name, uri):
     assert not (tmp_path / "ran").exists()
 
 
-class Machine:
-    """A machine whose commands answer what the test says."""
-
-    name = "cp-bake"
-
-    def __init__(self, **answers: Result) -> None:
-        self.answers = answers
-
-    def execute(self, argv: list[str], *, timeout: float) -> Result:  # noqa: ARG002
-        line = " ".join(argv)
-        return next((result for words, result in self.answers.items() if words in line), Result(0, "", ""))
+def booted(**answers: Result) -> FakeMachine:
+    """Return a machine whose commands answer what the test says."""
+    machine = FakeMachine("cp-bake", image(), answers=list(answers.items()))
+    machine.start()
+    return machine
 
 
 class TestFirstBoot:
     @pytest.mark.parametrize("rc", [0, 2])
     def test_has_succeeded_when_cloud_init_says_so(self, rc):
-        install_by_cloud_init._wait(channel(HERE), Machine(status=Result(rc, "status: done\n", "")))
+        install_by_cloud_init._wait(channel(HERE), booted(status=Result(rc, "status: done\n", "")))
 
     @pytest.mark.parametrize(
         ("rc", "status"), [(1, "status: error"), (0, "status: disabled"), (2, "status: error")]
     )
     def test_has_failed_with_cloud_inits_words(self, rc, status):
-        machine = Machine(status=Result(rc, status, ""), tail=Result(0, "E: no such package\n", ""))
+        machine = booted(status=Result(rc, status, ""), tail=Result(0, "E: no such package\n", ""))
         with pytest.raises(LabError, match="by cloud-init: E: no such package"):
             install_by_cloud_init._wait(channel(HERE), machine)
 
     def test_has_failed_before_anything_was_to_be_installed(self):
-        machine = Machine(
+        machine = booted(
             status=Result(1, "....status: error\n", ""), **{"init-output": Result(0, "no network\n", "")}
         )
         with pytest.raises(LabError, match=r"by cloud-init: status: error \| no network"):
             install_by_cloud_init._wait(channel(HERE), machine)
 
     def test_of_packages_has_their_version(self):
-        machine = Machine(**{"dpkg-query": Result(0, "7.0.2-3~bpo13+1", "")})
+        machine = booted(**{"dpkg-query": Result(0, "7.0.2-3~bpo13+1", "")})
         assert version(channel(HERE), machine) == "7.0.2-3~bpo13+1"
 
     LISTED = (
@@ -175,7 +171,7 @@ class TestFirstBoot:
     )
 
     def test_of_a_snap_has_its_revision_as_identity(self):
-        machine = Machine(
+        machine = booted(
             **{"--version": Result(0, "5.21.3 LTS\n", ""), "snap list": Result(0, self.LISTED, "")}
         )
         build = channel("lxd@5.21/stable")
@@ -184,12 +180,12 @@ class TestFirstBoot:
 
     def test_of_a_commit_after_a_release_says_so(self):
         listed = Result(0, self.LISTED.replace("5.21.3-abc", "git-3c5fda7"), "")
-        machine = Machine(**{"--version": Result(0, "5.21.3 LTS\n", ""), "snap list": listed})
+        machine = booted(**{"--version": Result(0, "5.21.3 LTS\n", ""), "snap list": listed})
         assert version(channel("lxd@5.21/edge"), machine) == "5.21.3+after.3c5fda7+snap.33110"
 
     def test_with_another_revision_is_refused(self):
         listed = Result(0, self.LISTED.replace("33110", "7"), "")
-        machine = Machine(**{"--version": Result(0, "5.21.3", ""), "snap list": listed})
+        machine = booted(**{"--version": Result(0, "5.21.3", ""), "snap list": listed})
         with pytest.raises(LabError, match="revision 7 was installed, not 33110"):
             version(channel("lxd@5.21/stable"), machine)
 
@@ -203,7 +199,7 @@ class TestFilling:
     @pytest.mark.parametrize("substrate", ["container", "vm"])
     def test_boots_waits_cleans_and_fetches_what_is_stopped(self, substrate):
         machine = FakeMachine("cp-bake", image(), answers=INSTALLED, substrate=substrate)
-        said = []
+        said: list[str] = []
         fetched = lambda: machine.done.append("fetch")  # noqa: E731
         assert install_by_cloud_init._fill(channel(HERE), machine, said.append, [], fetched) == "7.0.2-3"
         assert machine.done == ["create", "start", "stop", "fetch", "destroy"]
@@ -236,12 +232,11 @@ class TestFilling:
         assert machine.done == ["create", "start", "destroy"]
 
 
-class Exporting:
+class Exporting(VirtualMachine):
     """A machine whose disk, here an archive, holds a member without what has booted it."""
 
-    name = "cp-bake"
-
     def __init__(self, place: Path) -> None:
+        self.name = "cp-bake"
         self.tree = place / "tree"
         for name in ("boot", "lib/modules/6.9.1", "lib/modules/6.12.3"):
             (self.tree / name).mkdir(parents=True)

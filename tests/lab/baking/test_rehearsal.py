@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from clusterproof.lab.baking import install_by_cloud_init, rehearsal, sideload
-from clusterproof.lab.builds import catalogue
+from clusterproof.lab.builds import catalogue, snap_files
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.sources import REHEARSAL
 from clusterproof.lab.core.errors import LabError
@@ -108,14 +108,16 @@ def test_the_version_is_that_of_the_snap_once_the_product_has_confirmed_it():
     def ask(command: str) -> str:
         return next(said for words, said in answers.items() if words in command)
 
-    assert SNAP.source.installed_version(SNAP, ask) == "5.0.2+git20231211.1364ae4+rehearsal"
+    assert SNAP.first_boot.installed_version(SNAP, ask) == "5.0.2+git20231211.1364ae4+rehearsal"
 
 
 def test_the_recipe_changes_with_the_packages_and_the_commands_and_not_with_the_readme():
     before = recipe.digest(SNAP)
     assert recipe.recipe(SNAP)["base"] == recipe.digest(PACKAGED)
-    assert "lxd/commands/daemon.start" in SNAP.source.recipe["files"]
-    assert "README.md" not in SNAP.source.recipe["files"]
+    files = SNAP.source.recipe["files"]
+    assert isinstance(files, dict)
+    assert "lxd/commands/daemon.start" in files
+    assert "README.md" not in files
     assert recipe.digest(KNOWN.get("lxd@rehearsal/5.0.2")) != before
 
 
@@ -130,7 +132,7 @@ def test_the_made_snap_can_be_sideloaded_without_a_store(snaps, monkeypatch):  #
     *_, lxd = make()
     lxd.write_bytes(b"hsqs")
     monkeypatch.setattr(
-        sideload.snap_files,
+        snap_files,
         "described",
         lambda path: {"name": path.stem, "base": "core22", "version": "5.0.2"},
     )
@@ -144,7 +146,7 @@ def test_a_channel_takes_what_was_downloaded(tmp_path, monkeypatch):
     for name in ("lxd_33110", "core24_1055", "snapd_24718"):
         (tmp_path / f"{name}.snap").touch()
     monkeypatch.setattr(
-        sideload.snap_files,
+        snap_files,
         "described",
         lambda path: {"name": path.stem.partition("_")[0], "base": "core24"},
     )
@@ -159,4 +161,4 @@ def test_a_channel_takes_what_was_downloaded(tmp_path, monkeypatch):
     def ask(command: str) -> str:
         return next(text for words, text in said.items() if words in command)
 
-    assert build.source.installed_version(build, ask) == "5.21.4+after.3c5fda7+snap.33110"
+    assert build.first_boot.installed_version(build, ask) == "5.21.4+after.3c5fda7+snap.33110"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,19 +17,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterproof.builds import Bound, Expectation, Range
-from clusterproof.lab.baking import install_by_cloud_init, sideload
+from clusterproof.lab.baking import bake, install_by_cloud_init, reported_version, sideload
 from clusterproof.lab.builds import catalogue, snap_store
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import Sideload, SideloadedDaemon, SnapFile
+from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.host.host import Host
 from clusterproof.lab.images import filling, making, rootfs
 from clusterproof.lab.images.kinds import VM
 from tests.fakes import (
     FakeCheckout,
+    FakeServer,
     bake_beforehand,
     bake_with_stand_ins,
     disks_with_stand_ins,
+    image,
+    lab_host,
     stand_in,
 )
 
@@ -61,59 +70,129 @@ def tools(tmp_path, monkeypatch) -> Path:
     stand_in(folder, "dpkg-deb", 'case $2 in *.deb) cat "$2" ;; esac')
     stand_in(folder, "dpkg-query", r"printf 'incus-base\t7.0.9-1\tamd64\n'")
     stand_in(folder, "mksquashfs", 'cp "$1/usr/libexec/incus/incusd" "$2" 2>/dev/null || echo installed >"$2"')
-    unpack = 'mkdir -p "$4/usr/libexec/incus" "$4/proc"; echo old >"$4/usr/libexec/incus/incusd"'
-    stand_in(folder, "unsquashfs", unpack)
-    stand_in(folder, "mount", "exit 0")
-    stand_in(folder, "chroot", "echo 7.0.2")
+    stand_in(folder, "unsquashfs", 'mkdir -p "$4/usr/libexec/incus"; echo old >"$4/usr/libexec/incus/incusd"')
     install = 'for last; do case $last in */root) mkdir "$last" ;; esac; done'
     stand_in(folder, "mmdebstrap", f'printf "%s\\n" "$@" >>{calls}; {install}')
     return folder
 
 
-def add(text: str, into: Path) -> CatalogueBuild:
-    known, (found,) = sideload.add([text], KNOWN, into, lambda _: None)
+@dataclass
+class Asking:
+    """What containers of the lab host answer to ``--version``, and which program was asked in which image."""
+
+    server: FakeServer
+    host: Host
+    answer: tuple[int, str, str] = (0, "7.0.2\n", "")
+    asked: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def run(self, name: str, argv: list[str]) -> tuple[int, str, str]:
+        if "--version" not in argv:
+            return 0, "", ""
+        program = self.server.files[name, argv[argv.index("--version") - 1]]
+        fingerprint = self.server.instances["clusterproof"][name]["source"]["fingerprint"]
+        self.asked.append((program, fingerprint))
+        return self.answer
+
+
+@pytest.fixture
+def containers(tmp_path, monkeypatch) -> Iterator[Asking]:
+    """A lab host whose containers answer."""
+    with FakeServer() as server:
+        asking = Asking(server, lab_host(server, tmp_path, monkeypatch))
+        server.run = asking.run
+        yield asking
+
+
+def add(text: str, into: Path, server: FakeServer | None = None) -> CatalogueBuild:
+    lab = str(server.socket) if server else None
+    known, (found,) = sideload.add([text], KNOWN, into, lambda _: None, lab_host=lab)
     assert known.get(found.name) == found
     assert isinstance(found.source, Sideload)
     return found
 
 
-@pytest.mark.usefixtures("tools")
 class TestDaemon:
-    def test_takes_the_place_of_the_one_in_its_base(self, tmp_path, daemon):
-        found = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+    @pytest.fixture(autouse=True)
+    def server(self, tools, containers) -> FakeServer:  # noqa: ARG002
+        return containers.server
+
+    def test_is_asked_in_a_container_of_its_base_and_never_here(self, containers, tools, tmp_path, daemon):
+        # Nothing of it is run by a command that fills the root file system.
+        stand_in(tools, "chroot", f"touch {tmp_path}/ran; exit 9")
+        found = add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server)
+        base = rootfs.find(KNOWN.get("incus@6.0.4"), tmp_path / "out")
+        assert base
+        content = base.metadata.read_bytes() + base.rootfs.read_bytes()
+        assert containers.asked == [(ELF, hashlib.sha256(content).hexdigest())]
+        assert not (tmp_path / "ran").exists()
+        log = (tmp_path / "out" / f"{rootfs.find(found, tmp_path / 'out').folder.name}.log").read_text()
+        assert "--version" not in log
+
+    def test_leaves_nothing_on_the_lab_host_that_was_asked(self, containers, tmp_path, daemon):
+        for answer in ((0, "7.0.2", ""), (1, "", "no")):
+            containers.answer = answer
+            daemon.write_bytes(ELF + answer[1].encode())
+            with contextlib.suppress(LabError):
+                add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server)
+            assert containers.server.instances["clusterproof"] == {}
+            assert containers.server.volumes["clusterproof"] == {}
+        assert len(containers.asked) == 2
+        assert [run.id for run in runs.Run.known()] == ["r1"]
+
+    def test_is_asked_again_where_its_image_is_gone(self, containers, monkeypatch, daemon):
+        build = sideload.read(f"incus@6.0.4={daemon}", KNOWN)
+        monkeypatch.setattr(bake, "_ask", lambda *_: {"extensions": ["etag"], "schema": 77})
+        found = bake.bake(build, containers.host, lambda *_: None)
+        assert found.build.version == f"7.0.2+sideload.{DIGEST[:12]}"
+        assert [program for program, _ in containers.asked] == [ELF]
+
+    def test_is_refused_where_there_is_no_lab_host_to_ask_it(self, tmp_path, daemon):
+        build = sideload.read(f"incus@6.0.4={daemon}", KNOWN)
+        with pytest.raises(LabError, match="has a daemon of yours, which the lab host runs for its version"):
+            making.make(build, tmp_path / "out", lambda _: None)
+
+    def test_takes_the_place_of_the_one_in_its_base(self, server, tmp_path, daemon):
+        found = add(f"incus@6.0.4={daemon}", tmp_path / "out", server)
         made = rootfs.find(found, tmp_path / "out")
         assert made
         assert made.rootfs.read_bytes() == ELF
 
-    def test_is_called_after_what_it_reports_and_its_digest(self, tmp_path, daemon):
-        found = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+    def test_is_called_after_what_it_reports_and_its_digest(self, server, tmp_path, daemon):
+        found = add(f"incus@6.0.4={daemon}", tmp_path / "out", server)
         assert found.name == f"incus@7.0.2+sideload.{DIGEST[:12]}"
         assert found.track == "7.0"
         assert found.installed(found.version).source == "sideloaded daemon in incus@6.0.4"
 
-    def test_is_found_again_and_not_made_twice(self, tools, tmp_path, daemon):
-        first = add(f"incus@6.0.4={daemon}", tmp_path / "out")
-        stand_in(tools, "chroot", "exit 1")
-        assert add(f"incus@6.0.4={daemon}", tmp_path / "out") == first
+    def test_is_found_again_and_neither_made_nor_asked_twice(self, containers, tmp_path, daemon):
+        first = add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server)
+        assert add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server) == first
+        assert len(containers.asked) == 1
 
-    def test_another_content_is_another_build(self, tmp_path, daemon):
-        first = add(f"incus@6.0.4={daemon}", tmp_path / "out")
+    def test_another_content_is_another_build(self, server, tmp_path, daemon):
+        first = add(f"incus@6.0.4={daemon}", tmp_path / "out", server)
         daemon.write_bytes(ELF + b" of today")
-        assert add(f"incus@6.0.4={daemon}", tmp_path / "out").version != first.version
+        assert add(f"incus@6.0.4={daemon}", tmp_path / "out", server).version != first.version
 
-    def test_that_does_not_run_over_its_base_is_refused_with_its_words(self, tools, tmp_path, daemon):
-        stand_in(tools, "chroot", "echo 'incusd: error while loading libcowsql.so.0' >&2; exit 127")
-        with pytest.raises(LabError, match=r"sh ended with 127: incusd: error while loading libcowsql"):
-            add(f"incus@6.0.4={daemon}", tmp_path / "out")
+    def test_that_does_not_run_over_its_base_is_refused_with_its_words(self, containers, tmp_path, daemon):
+        containers.answer = (127, "", "incusd: error while loading libcowsql.so.0\n")
+        with pytest.raises(LabError, match=r"--version ended with 127: incusd: error while loading libcowsql"):
+            add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server)
+
+    def test_that_does_not_answer_is_refused(self, containers, tmp_path, monkeypatch, daemon):
+        monkeypatch.setattr(reported_version, "ANSWER", 0)
+        containers.answer = (124, "", "")
+        with pytest.raises(LabError, match=r"does not report its version: .* was still running after 0 s"):
+            add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server)
+        assert containers.server.instances["clusterproof"] == {}
 
     @pytest.mark.parametrize("says", ["Usage: true", "", "version\n7.0"])
-    def test_that_reports_no_version_is_refused(self, tools, tmp_path, daemon, says):
-        stand_in(tools, "chroot", f"echo '{says}'")
+    def test_that_reports_no_version_is_refused(self, containers, tmp_path, daemon, says):
+        containers.answer = (0, says, "")
         with pytest.raises(LabError, match="is it the product's daemon"):
-            add(f"incus@6.0.4={daemon}", tmp_path / "out")
+            add(f"incus@6.0.4={daemon}", tmp_path / "out", containers.server)
         assert not list((tmp_path / "out").glob("*.partial"))
 
-    def test_takes_its_place_on_the_disk_of_a_machine_too(self, tools, tmp_path, daemon):
+    def test_takes_its_place_on_the_disk_of_a_vm_too(self, containers, tools, daemon):
         disks_with_stand_ins(tools)
         base = """
         for last; do case $last in */root) root=$last ;; esac; done
@@ -122,9 +201,14 @@ class TestDaemon:
         """
         stand_in(tools, "mmdebstrap", base)
         build = sideload.read(f"incus@6.0.4={daemon}", KNOWN)
-        made = making.make(build, tmp_path / "out", lambda _: None, kind=VM)
+        in_container = dataclasses.replace(image(build), build=build.installed(build.identity("7.0.2")))
+        found = bake.bake_vm(build, in_container, containers.host, lambda *_: None)
+        # What the same program has reported in a container counts.
+        assert containers.asked == []
+        made = rootfs.find(build, bake.folder(), kind=VM)
+        assert made
+        assert found.digest == made.digest
         assert made.package_version == f"7.0.2+sideload.{DIGEST[:12]}"
-        assert made == rootfs.find(build, tmp_path / "out", kind=VM)
         # It boots as its base does.
         assert (made.kernel.read_text(), made.initrd.read_text()) == ("boot/vmlinuz\n", "boot/initrd\n")
         with tarfile.open(made.rootfs) as disk:
@@ -133,10 +217,10 @@ class TestDaemon:
             assert taken.read() == ELF
             assert [name for name in disk.getnames() if name.startswith("./boot/")] == []
 
-    def test_does_not_replace_that_of_two_builds_at_once(self, tmp_path, daemon):
+    def test_does_not_replace_that_of_two_builds_at_once(self, server, tmp_path, daemon):
         both = [f"incus@6.0.4={daemon}", f"incus@7.0.2={daemon}"]
         with pytest.raises(UsageError, match="is there twice: sideloaded daemon in incus@6"):
-            sideload.add(both, KNOWN, tmp_path / "out", lambda _: None)
+            sideload.add(both, KNOWN, tmp_path / "out", lambda _: None, lab_host=str(server.socket))
 
 
 @pytest.mark.usefixtures("tools")
@@ -156,6 +240,7 @@ class TestPackages:
         first = add(f"incus@7.0.2={packages}", tmp_path / "out")
         (packages / "a.deb").rename(packages / "z.deb")
         assert add(f"incus@7.0.2={packages}", tmp_path / "out") == first
+        assert isinstance(first.source, Sideload)
         sums = sorted(hashlib.sha256(name.encode()).hexdigest() for name in ("incus-base", "incus-client"))
         assert hashlib.sha256("\n".join(sums).encode()).hexdigest() == first.source.digest
 

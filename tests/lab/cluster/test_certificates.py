@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from clusterproof.lab.cluster.certificates import make_certificate
+from clusterproof.lab.cluster.certificates import (
+    cluster_certificate,
+    make_certificate,
+    renewed_certificate,
+)
+from clusterproof.lab.core.redaction import redact
 
 ROUNDS = 25
 
@@ -61,3 +67,39 @@ def test_two_processes_that_begin_at_once_have_the_same_pair(tmp_path):
     for folder, used in seen:
         assert is_pair(*used)
         assert used == content(make_certificate(folder))
+
+
+def test_a_cluster_certificate_is_the_members_and_lasts_as_long_as_asked():
+    cert, key = cluster_certificate("m1", "192.0.2.1", lasts=timedelta(hours=1))
+    assert is_pair(cert.encode(), key.encode())
+    read = x509.load_pem_x509_certificate(cert.encode())
+    names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["m1"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.1"]
+    now = datetime.now(UTC)
+    assert now + timedelta(minutes=55) < read.not_valid_after_utc <= now + timedelta(hours=1)
+
+
+def test_a_cluster_certificate_may_have_expired():
+    cert, _ = cluster_certificate("m1", "192.0.2.1", lasts=timedelta(minutes=-1))
+    read = x509.load_pem_x509_certificate(cert.encode())
+    assert read.not_valid_before_utc < read.not_valid_after_utc < datetime.now(UTC)
+
+
+def test_a_certificate_is_renewed_for_its_key_and_names():
+    old, key = cluster_certificate("m1", "192.0.2.1")
+    new, same = renewed_certificate(old.encode(), key.encode())
+    assert same == key
+    assert is_pair(new.encode(), key.encode())
+    before, after = (x509.load_pem_x509_certificate(one.encode()) for one in (old, new))
+    assert before.not_valid_before_utc < after.not_valid_before_utc < datetime.now(UTC)
+    assert after.not_valid_after_utc > datetime.now(UTC)
+    assert before.subject == after.subject == after.issuer
+    names = [one.extensions.get_extension_for_class(x509.SubjectAlternativeName) for one in (before, after)]
+    assert names[0] == names[1]
+
+
+def test_the_key_of_a_cluster_certificate_is_a_secret():
+    _, key = cluster_certificate("m1", "192.0.2.1")
+    line = key.splitlines()[1]
+    assert line not in redact(f"written: {line}")

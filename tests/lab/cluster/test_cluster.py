@@ -10,6 +10,7 @@ import itertools
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -122,11 +123,11 @@ def formed(cluster: Cluster, count: int = 3) -> Cluster:
 
 def test_members_are_made_and_booted_at_once(cluster, monkeypatch):
     together = threading.Barrier(3)
-    plain = containers.Container
+    plain: Any = containers.Container
 
     def machine(*args):
         made = plain(*args)
-        made.create = lambda: together.wait(10)
+        monkeypatch.setattr(made, "create", lambda: together.wait(10))
         return made
 
     monkeypatch.setattr("clusterproof.lab.substrates.container.Container", machine)
@@ -154,7 +155,7 @@ def test_names_carry_the_run_and_differ_between_clusters(cluster, host):
 
 
 def test_a_member_that_cannot_be_made_leaves_nothing_behind(cluster, monkeypatch):
-    plain = containers.Container
+    plain: Any = containers.Container
 
     def machine(host, name, image):
         made = plain(host, name, image)
@@ -471,3 +472,24 @@ def test_the_run_s_folder_keeps_its_key_to_itself(cluster, host):
     keys = list(Path(host.run.folder).glob("*.key"))
     assert keys
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
+
+
+def test_a_heartbeat_that_comes_late_is_waited_out(cluster, product):
+    seen = itertools.chain(["Offline", "Offline"], itertools.repeat("Evacuated"))
+
+    def listed(_):
+        return Answer([{"server_name": "m1", "status": "Online"}, {"server_name": "m2", "status": next(seen)}])
+
+    formed(cluster)
+    product.say["GET cluster/members"] = listed
+    first, second, third = cluster.members
+    assert cluster.status_of(second) == "Evacuated"
+    assert cluster.status_of(first) == "Online"
+    assert cluster.status_of(third) == ""
+
+
+def test_a_member_that_stays_offline_is(cluster, product, monkeypatch):
+    monkeypatch.setattr("clusterproof.lab.cluster.cluster.ONLINE", 0.3)
+    formed(cluster)
+    product.say["GET cluster/members"] = lambda _: Answer([{"server_name": "m1", "status": "Offline"}])
+    assert cluster.status_of(cluster.members[0]) == "Offline"

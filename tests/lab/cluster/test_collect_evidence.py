@@ -77,6 +77,7 @@ def test_every_member_has_a_folder_of_its_own(tmp_path):
 
 def test_the_member_is_told_what_its_product_is(tmp_path):
     one = member("m1", archive())
+    assert isinstance(one.machine, FakeMachine)
     one.machine.image = image(LXD_502)
     collect_evidence.collect(cluster(one), tmp_path)
     (command,) = one.machine.commands
@@ -200,9 +201,10 @@ def test_no_members(tmp_path):
     assert files(tmp_path) == {}
 
 
-def test_collecting_never_raises(tmp_path):
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "m1").write_text("a file where the folder should be")
-    collect_evidence.collect(cluster(member("m1", archive()), past_logs={"m1": ["log"]}), tmp_path)
+    with pytest.raises(OSError, match="m1"):
+        collect_evidence.collect(cluster(member("m1", archive()), past_logs={"m1": ["log"]}), tmp_path)
 
 
 @pytest.mark.skipif(not shutil.which("timeout"), reason="needs timeout(1) of coreutils")

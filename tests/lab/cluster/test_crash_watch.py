@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,11 @@ PANIC = [
     "github.com/lxc/lxd/lxd/device.(*disk).CanMigrate(0xc0001b9b20)",
     "\tgithub.com/lxc/lxd/lxd/device/disk.go:97 +0x9f",
 ]
+OWN_ABORT = ["SIGABRT: abort", "PC=0x479fe1 m=0 sigcode=18446744073709551610", "", "goroutine 0 [idle]:"]
+ABORTED = [line.replace("18446744073709551610", "0") for line in OWN_ABORT]
+QUEUED = [line.replace("18446744073709551610", "18446744073709551615") for line in OWN_ABORT]
+OWN_SEGV = ["SIGSEGV: segmentation violation", "PC=0x7f12 m=3 sigcode=1 addr=0x10", "goroutine 0 [idle]:"]
+SEGV = [line.replace("sigcode=1", "sigcode=0") for line in OWN_SEGV]
 ASSERTION = "cowsqld: src/gateway.c:99: Assertion `g->req != NULL' failed."
 
 
@@ -70,6 +76,17 @@ def found(*parts: list[dict]) -> list[tuple[str, str]]:
         ([started(), said(ASSERTION), ended("dumped", "6")], [("assertion", "6")]),
         # One that its HTTP server has caught, so that the daemon goes on.
         ([started(), said("http: panic serving @: oh", *PANIC[2:])], [("panic", "")]),
+        # Go's runtime says which signal it was and who sent it, and makes an exit status of it.
+        ([started(), said(*OWN_ABORT), ended("exited", "2")], [("signal", "6")]),
+        ([started(), asked(), said(*OWN_ABORT), ended("exited", "2")], [("signal", "6")]),
+        ([started(), said(*OWN_SEGV), ended("exited", "2")], [("signal", "11")]),
+        ([started(), said(ASSERTION, *OWN_ABORT), ended("exited", "2")], [("assertion", "2")]),
+        ([started(), said(*ABORTED), ended("exited", "2")], [("killed", "6")]),
+        ([started(), said(*SEGV), ended("exited", "2")], [("killed", "11")]),
+        ([started(), said(*QUEUED), ended("exited", "2")], [("killed", "6")]),
+        ([started(), asked(), said(*ABORTED), ended("exited", "2")], []),
+        ([started(), said("SIGNONE: new", *OWN_ABORT[1:]), ended("exited", "2")], [("signal", "SIGNONE")]),
+        ([started(), said("lvl=warn msg=SIGABRT: abort"), ended("exited", "1")], [("exit", "1")]),
         # What a daemon does when it is told to end is its own doing, too.
         ([started(), asked(), said(*PANIC), ended("exited", "2")], [("panic", "2")]),
         ([started(), asked(), ended("dumped", "6")], [("signal", "6")]),
@@ -127,3 +144,8 @@ def test_the_journal_of_the_daemon_is_asked():
     (crash,) = crashes(SimpleNamespace(name="m2", build=SimpleNamespace(name="lxd@5.0.2"), facts=facts, run=run))
     assert (crash.member, crash.kind) == ("m2", "signal")
     assert "UNIT=incus.service" in asked_for[0]
+    # What was said last has to be written first; and the journal leaves out what is not asked for.
+    assert asked_for[0].startswith("journalctl --sync; ")
+    (fields,) = re.findall(r"--output-fields=(\S+)", asked_for[0])
+    needed = {key for entry in (*started(), *killed_by_scenario(), *ended("dumped", "6")) for key in entry}
+    assert set(fields.split(",")) == needed

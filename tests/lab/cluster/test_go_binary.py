@@ -57,7 +57,8 @@ def program(
     text = BASE + at["text"]
 
     names = dict.fromkeys(name for name, _ in functions)
-    offsets, pool = {}, b""
+    offsets: dict[str, int] = {}
+    pool = b""
     for name in ["go:buildid", *names]:
         offsets.setdefault(name, len(pool))
         pool += name.encode() + b"\0"

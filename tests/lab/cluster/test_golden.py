@@ -23,6 +23,7 @@ from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host.endpoint import Endpoint
 from clusterproof.lab.host.host import Host
+from clusterproof.lab.substrates import acceleration, preseeds, qemu, seed
 from clusterproof.lab.substrates.machine import Result
 from clusterproof.lab.substrates.qemu_vm import VirtualMachine
 from tests.fakes import FakeServer, image, stay_alone
@@ -101,8 +102,8 @@ def host(tmp_path, monkeypatch, did, broken):  # noqa: ARG001
     monkeypatch.setattr(goldens, "VirtualMachines", substrate)
     monkeypatch.setattr(goldens, "VirtualMachine", StandIn)
     monkeypatch.setattr(goldens, "disk_of", lambda _: SimpleNamespace(rootfs=disk))
-    monkeypatch.setattr(goldens.acceleration, "version", lambda: "10.0.2")
-    monkeypatch.setattr(goldens.acceleration, "chosen", lambda _: "tcg")
+    monkeypatch.setattr(acceleration, "version", lambda: "10.0.2")
+    monkeypatch.setattr(acceleration, "chosen", lambda _: "tcg")
     monkeypatch.setattr(goldens, "SPACE", 1)
     monkeypatch.setattr(Cluster, "form", lambda _: did.append("form"))
     monkeypatch.setattr(Cluster, "expect_online", lambda *_: did.append("online"))
@@ -171,19 +172,19 @@ class TestIdentity:
             case "disk":
                 (tmp_path / "root.img").write_text("another disk")
             case "qemu":
-                monkeypatch.setattr(goldens.acceleration, "version", lambda: "11.1.0")
+                monkeypatch.setattr(acceleration, "version", lambda: "11.1.0")
             case "accelerator":
-                monkeypatch.setattr(goldens.acceleration, "chosen", lambda _: "kvm")
+                monkeypatch.setattr(acceleration, "chosen", lambda _: "kvm")
             case "memory":
-                monkeypatch.setattr(goldens.qemu, "MEMORY", 2048)
+                monkeypatch.setattr(qemu, "MEMORY", 2048)
             case "seed":
-                copied = shutil.copytree(goldens.seed.TEMPLATES, tmp_path / "seeds")
+                copied = shutil.copytree(seed.TEMPLATES, tmp_path / "seeds")
                 (copied / "user-data.yaml").write_text("#cloud-config\n")
-                monkeypatch.setattr(goldens.seed, "TEMPLATES", copied)
+                monkeypatch.setattr(seed, "TEMPLATES", copied)
             case "preseed":
-                copied = shutil.copytree(goldens.preseeds.FOLDER, tmp_path / "preseeds")
+                copied = shutil.copytree(preseeds.FOLDER, tmp_path / "preseeds")
                 (copied / "join.yaml").write_text("cluster: {}\n")
-                monkeypatch.setattr(goldens.preseeds, "FOLDER", copied)
+                monkeypatch.setattr(preseeds, "FOLDER", copied)
         assert Golden(made, 3, True).folder != before
 
 
@@ -289,7 +290,7 @@ class TestPruning:
 
     def test_what_was_replaced_goes(self, use, monkeypatch):
         use()
-        monkeypatch.setattr(goldens.acceleration, "version", lambda: "11.1.0")
+        monkeypatch.setattr(acceleration, "version", lambda: "11.1.0")
         use()
         assert len(saved()) == 1
 

@@ -94,6 +94,7 @@ def test_the_product_s_own_client_and_sql(member, machine):
 
 def test_the_other_product_s_client_and_sql(machine, member):
     machine.image = image(LXD_502, schema=60)
+    machine.answers = [("lxc list", out("")), ("lxd sql", out(""))]
     member.client("list")
     member.sql("local", "SELECT 1")
     assert machine.commands == ["lxc list", "lxd sql local 'SELECT 1'"]
@@ -105,7 +106,7 @@ def test_the_tiny_image_is_imported_only_where_it_is_not_yet(member, machine, tm
     client.write_text(f'#!/bin/sh\ncase "$2" in info) test -e {known} ;; import) echo "$@" >> {known} ;; esac\n')
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    machine.answers = [("image info", shell)]
+    machine.answers = [("image info", shell), ("incus launch tiny", out(""))]
     member.launch("c1", "--config", "limits.cpu=1")
     member.launch("c2")
     assert known.read_text() == "image import /opt/clusterproof/tiny.tar.gz --alias tiny\n"
@@ -116,6 +117,7 @@ def test_the_tiny_image_is_imported_only_where_it_is_not_yet(member, machine, tm
 
 
 def test_an_instance_may_be_created_without_starting_it(member, machine):
+    machine.answers = [("incus init tiny", out(""))]
     member.init("c2", "--storage", "other", timeout=7)
     assert machine.commands[-1] == "incus init tiny c2 --storage other"
     machine.answers = [("launch", Result(1, "", "Error: no such pool\n"))]

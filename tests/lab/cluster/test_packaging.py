@@ -9,12 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from clusterproof.fixtures.faults import FAULTS
 from clusterproof.lab.builds import catalogue
 from clusterproof.lab.cluster import cluster, packaging
 from clusterproof.lab.cluster.member import Member, Mount
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
-from clusterproof.lab.substrates.machine import Result
+from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
 from tests.fakes import LXD_502, FakeMachine, image, out
 
 SNAP = catalogue.load().get("lxd@rehearsal/5.0.2")
@@ -152,6 +153,20 @@ def test_a_snap_has_its_namespace_before_its_first_command():
     member, _ = snap_member(("nsenter", Result(1, "", said)))
     with pytest.raises(LabError, match=f"m1 cannot run its snap: {said}"):
         cluster._prepare(member)
+
+
+def test_a_member_that_is_too_slow_to_be_asked_is_the_labs_fault():
+    slow, _ = snap_member(("ls /snap/lxd", CommandTimeoutError("ls")))
+    with pytest.raises(LabError, match="member m1 cannot be looked at: ls"):
+        cluster._check_installed(slow)
+
+
+def test_a_disk_is_lost_where_the_server_sees_it():
+    member, machine = snap_member(("mount --rbind", out("")))
+    FAULTS["read-only-disk"](member)
+    (command,) = machine.commands
+    assert "nsenter --mount" in command
+    assert "/run/snapd/ns/lxd.mnt sh -c 'mount --rbind /var/snap/lxd/common/lxd" in command
 
 
 def test_the_parts_of_a_snap_are_its_snaps():

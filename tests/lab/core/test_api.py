@@ -17,8 +17,8 @@ from tests.fakes import FAILURE, RUNNING, Answer, FakeServer, Operation, Raw, Re
 
 
 @pytest.fixture
-def server():
-    with FakeServer() as running:
+def server(request):
+    with FakeServer(product=getattr(request, "param", "incus")) as running:
         yield running
 
 
@@ -69,6 +69,7 @@ def test_an_operation_is_waited_for(api, server, method):
 
 
 def test_an_operation_in_a_project(server, transcript):
+    server.projects["clusterproof"] = {"name": "clusterproof", "config": {}}
     api = Api(str(server.socket), name="host", transcript=transcript, project="clusterproof")
     api.post("instances", {"name": "c1"})
     assert server.instances["clusterproof"]["c1"]["status"] == "Stopped"
@@ -82,11 +83,16 @@ def test_an_operation_that_is_only_begun(api, server):
     assert not server.calls[-1].path.endswith("/wait")
 
 
-def test_an_operation_that_fails(api, server):
-    server.say["POST instances"] = Operation("Creating instance", err="No root device", code=FAILURE)
-    with pytest.raises(ApiError, match="m1: Creating instance: No root device") as caught:
+@pytest.mark.parametrize(
+    ("server", "says", "status"),
+    [("lxd", "Creating instance", FAILURE), ("incus", "POST /1.0/instances", 404)],
+    indirect=["server"],
+)
+def test_an_operation_that_fails(api, server, says, status):
+    server.say["POST instances"] = Operation("Creating instance", err="No pool", code=FAILURE, failed=404)
+    with pytest.raises(ApiError, match=f"^m1: {says}: No pool$") as caught:
         api.post("instances", {"name": "c1"})
-    assert caught.value.status == FAILURE
+    assert caught.value.status == status
 
 
 def test_an_operation_that_is_not_done_in_time(api, server):
@@ -240,6 +246,11 @@ def test_several_threads(api, server):
     assert failures == []
 
 
+class Silent(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that are refused."""
+
+
 class Secure(http.server.BaseHTTPRequestHandler):
     """Answers GET /1.0 only."""
 
@@ -265,9 +276,8 @@ def secure(tmp_path):
     context.verify_mode = ssl.CERT_REQUIRED
     # The certificate is pinned, so nobody cares what it is for.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Secure)
+    server = Silent(("127.0.0.1", 0), Secure)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"https://127.0.0.1:{server.server_address[1]}", own[0], clients
     server.shutdown()

@@ -6,7 +6,6 @@ import base64
 import json
 import string
 import time
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from clusterproof.lab.cluster.certificates import make_certificate
 from clusterproof.lab.core import known_secrets
 from clusterproof.lab.core.known_secrets import SHORTEST, register
 from clusterproof.lab.core.redaction import MARK, redact
+from clusterproof.lab.core.runs import Run
 from clusterproof.lab.core.transcript import LIMIT, Transcript
 from clusterproof.lab.substrates.ssh import make_key
 from clusterproof.lab.substrates.ssh_access import make_keys
@@ -100,11 +100,12 @@ def test_of_a_key_file_the_lines_between_header_and_footer_are_secret():
     assert redact("-----BEGIN OPENSSH PRIVATE") == "-----BEGIN OPENSSH PRIVATE"
 
 
-def test_keys_of_certificates_and_of_ssh_are_known_when_they_are_made_or_read(tmp_path):
+def test_keys_of_certificates_and_of_ssh_are_known_when_they_are_made_or_read(tmp_path, monkeypatch):
     texts = [make_key().private]
     _, key = make_certificate(tmp_path)
     texts.append(key.read_text())
-    run = SimpleNamespace(folder=tmp_path)
+    monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
+    run = Run("r1")
     made = make_keys(run, tmp_path / "keys")
     texts += [(made / name).read_text() for name in ("client", "host")]
     for known_again in (False, True):
@@ -115,6 +116,25 @@ def test_keys_of_certificates_and_of_ssh_are_known_when_they_are_made_or_read(tm
         known_secrets._known.clear()
         make_certificate(tmp_path)
         make_keys(run, made)
+
+
+@pytest.mark.parametrize("secret", ["k3Jf8sLq0Zx7Vb2N", "k3Jf8sLq0Zx7Vb2Ny"])
+def test_the_shortest_that_counts_is_found_whole(secret):
+    register(secret)
+    assert redact(f"a {secret}, b") == f"a {MARK}, b"
+    assert redact(f"a {secret[1:-1]}, b") == f"a {secret[1:-1]}, b"
+
+
+def test_what_stands_before_between_and_behind_secrets_is_kept():
+    word = "var/lib/incus/database/global"
+    assert redact(word) == word
+    text = f"{word}/{SECRET}/{word}/{OTHER}/{word}"
+    assert redact(text) == f"{word}/{MARK}/{word}/{MARK}/{word}"
+
+
+def test_the_words_around_a_key_are_no_secret():
+    register("-----BEGIN RSA PRIVATE KEY-----\nq7Rk/2m+Zt5Yw0Hs\n-----END RSA PRIVATE KEY-----\n")
+    assert redact("BEGINRSAPRIVATEKEY ENDRSAPRIVATEKEY") == "BEGINRSAPRIVATEKEY ENDRSAPRIVATEKEY"
 
 
 @given(st.text(string.ascii_letters + string.digits + "/ \n", max_size=300))

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from typing import TypedDict
 
 import pytest
 
 from clusterproof.lab.cluster.member import CommandError
-from clusterproof.lab.core.api import ApiError
+from clusterproof.lab.core.api import ApiError, HostApiError
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
-SOON = {"within": 5, "every": 0.001}
-BRIEFLY = {"within": 0.02, "every": 0.005}
+
+class Limits(TypedDict):
+    within: float
+    every: float
+
+
+SOON: Limits = {"within": 5, "every": 0.001}
+BRIEFLY: Limits = {"within": 0.02, "every": 0.005}
 
 
 def in_turn(*answers):
@@ -34,9 +41,14 @@ def test_what_was_waited_for_is_returned():
 
 
 def test_what_is_there_is_returned_at_once():
-    calls = []
-    assert eventually(lambda: calls.append(1) or "there", within=0, every=60) == "there"
-    assert len(calls) == 1
+    calls: list[str] = []
+
+    def probe():
+        calls.append("asked")
+        return "there"
+
+    assert eventually(probe, within=0, every=60) == "there"
+    assert calls == ["asked"]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +77,7 @@ def test_the_last_observation_is_told(last, told):
     assert "m1, m2 Online" in message
     assert "attempts" in message
     assert isinstance(caught.value, AssertionError)
+    assert caught.value.last == (None if isinstance(last, Exception) else last)
     if isinstance(last, Exception):
         assert caught.value.__cause__ is last
 
@@ -83,6 +96,7 @@ def test_without_words_the_probe_s_name_is_told():
     "fault",
     [
         LabError("the lab host is gone"),
+        HostApiError("host: GET /1.0/instances: no answer"),
         UsageError("no such build"),
         CommandError("m1: 'false' ended with 1"),
         KeyError("server_name"),

@@ -18,8 +18,14 @@ def alone(tmp_path, monkeypatch) -> None:
 
 
 @pytest.fixture
-def server():
-    with FakeServer() as running:
+def product() -> str:
+    """What the server is; a module where the products differ is parametrised over both."""
+    return "incus"
+
+
+@pytest.fixture
+def server(product):
+    with FakeServer(product=product) as running:
         yield running
 
 

@@ -7,7 +7,6 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.host.endpoint import Endpoint
@@ -56,7 +55,7 @@ def test_a_full_pool_is_the_lab_s_fault(prepared, server):
 
 
 def test_a_full_disk_below_a_private_server(prepared, monkeypatch):
-    monkeypatch.setattr(runs.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10 << 20))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=10 << 20))
     prepared.check_room()
     prepared.endpoint = Endpoint(prepared.endpoint.url, private=True)
     with pytest.raises(LabError, match="is full: 10 MiB are free"):

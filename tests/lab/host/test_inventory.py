@@ -13,9 +13,10 @@ from filelock import FileLock
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.processes import Process
 from clusterproof.lab.core.runs import Run, owner
-from clusterproof.lab.host import bridge, inventory
+from clusterproof.lab.host import bridge, inventory, loop_devices
 from clusterproof.lab.host.inventory import Item, clear, summary, take, unused
 from clusterproof.lab.host.names import NETWORK, interface, prefix
+from clusterproof.lab.host.private_server import PrivateServer
 from tests.fakes import make_interface, stay_alone
 
 DEAD = "20260102T030405Z-dead"
@@ -31,11 +32,14 @@ class Computer:
         self.cgroups.mkdir()
         self.mounts.write_text(f"30 1 0:26 / {self.cgroups} rw shared:4 - cgroup2 cgroup2 rw\n")
         self.chains = ["fwd.clusterproof0", "in.clusterproof0", "fwd.incusbr0"]
-        monkeypatch.setattr(inventory, "BLOCKS", self.blocks)
+        monkeypatch.setattr(loop_devices, "BLOCKS", self.blocks)
         monkeypatch.setattr(inventory, "MOUNTS", self.mounts)
-        monkeypatch.setattr(inventory, "_run", self.run)
+        monkeypatch.setattr(bridge, "_run", self.run)
+        monkeypatch.setattr(loop_devices, "detach", self.detach)
         monkeypatch.setattr("shutil.which", lambda _: "/usr/sbin/nft")
         self.stuck: set[str] = set()
+        self.detached: list[str] = []
+        self.detaches = True
 
     def run(self, *argv: str) -> str:
         """Do what ``ip``, ``losetup`` and ``nft`` do."""
@@ -45,8 +49,6 @@ class Computer:
             case ("ip", "link", "delete", name):
                 (self.interfaces / name / "ifindex").unlink()
                 (self.interfaces / name).rmdir()
-            case ("losetup", "--detach", name):
-                (self.blocks / name.rpartition("/")[2] / "loop" / "backing_file").unlink()
             case ("nft", "-j", "list", "chains", "inet"):
                 found = [{"chain": {"table": "incus", "name": name}} for name in self.chains]
                 return json.dumps({"nftables": [{"metainfo": {}}, *found]})
@@ -55,6 +57,12 @@ class Computer:
             case _:
                 raise AssertionError(argv)
         return ""
+
+    def detach(self, device: str) -> None:
+        """Do what the kernel does: not at once, as something may still have it mounted."""
+        self.detached.append(device)
+        if self.detaches:
+            (self.blocks / device.rpartition("/")[2] / "loop" / "backing_file").unlink()
 
     def member(self, run: Run) -> str:
         """Let a member of ``run`` leave its cgroup and its interface; return its name."""
@@ -202,5 +210,33 @@ def test_many_of_a_kind_are_counted():
 
 
 def test_a_command_that_fails_says_nothing():
-    assert inventory._run("false") == ""
-    assert inventory._run("echo", "a") == "a\n"
+    assert bridge._run("false") == ""
+    assert bridge._run("echo", "a") == "a\n"
+
+
+def test_a_server_that_is_stopped_leaves_nothing_for_the_inventory(private, monkeypatch):
+    """Its chains outlive it, and the kernel detaches its pool only when the last mount has ended."""
+    private.loop("loop0", runs.folder() / "host/disks/clusterproof.img")
+    private.detaches = False
+    looks = []
+
+    def look(folder: Path) -> list[str]:
+        looks.append(folder)
+        if len(looks) == 3:
+            (private.blocks / "loop0" / "loop" / "backing_file").unlink()
+        return list(below(folder))
+
+    below = loop_devices.below
+    monkeypatch.setattr(loop_devices, "below", look)
+    assert PrivateServer().stop()
+    assert private.detached == ["/dev/loop0"]
+    assert looks == [runs.folder() / "host"] * 3
+    assert private.chains == ["fwd.incusbr0"]
+    assert take() == []
+    assert clear() == []
+
+
+def test_the_chains_of_another_server_survive_the_stop(private, monkeypatch):
+    monkeypatch.setattr(bridge, "served_from", lambda _: Path("/srv/other/host"))
+    assert PrivateServer().stop()
+    assert private.chains == ["fwd.clusterproof0", "in.clusterproof0", "fwd.incusbr0"]

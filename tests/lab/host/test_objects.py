@@ -10,6 +10,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.host import objects
 from tests.fakes import Refusal
 
+pytestmark = pytest.mark.parametrize("product", ["incus", "lxd"])
 BRIDGE = "clusterproof0"
 OURS = {"name": BRIDGE, "config": {"user.clusterproof": "true", "ipv4.address": "10.177.0.1/20"}}
 
@@ -52,7 +53,7 @@ def test_a_dir_pool_where_btrfs_cannot_be_had(host, server):
 
 def test_no_pool_at_all(host, server):
     server.say["POST storage-pools"] = Refusal(500, "Read-only file system")
-    with pytest.raises(LabError, match=r"lab host incus 6.0.4: .*Read-only file system"):
+    with pytest.raises(LabError, match=r"lab host (incus 6\.0\.4|lxd 5\.0\.2): .*Read-only file system"):
         host.prepare()
 
 
@@ -72,7 +73,7 @@ def test_an_interface_that_the_host_knows_nothing_of_is_refused(host, server):
 
 def test_a_bridge_that_cannot_be_made(host, server):
     server.say["POST networks"] = Refusal(500, "Failed starting dnsmasq")
-    with pytest.raises(LabError, match=r"lab host incus 6.0.4: .*Failed starting dnsmasq"):
+    with pytest.raises(LabError, match=r"lab host (incus 6\.0\.4|lxd 5\.0\.2): .*Failed starting dnsmasq"):
         host.prepare()
 
 
@@ -115,5 +116,5 @@ def test_removing_leaves_what_others_made_under_our_names(prepared, server):
 
 def test_what_cannot_be_removed_is_told(prepared, server):
     server.say["DELETE projects/clusterproof"] = Refusal(400, "Only empty projects can be removed")
-    with pytest.raises(LabError, match=r"cannot remove the lab from incus 6.0.4: .*Only empty projects"):
+    with pytest.raises(LabError, match=r"the lab from (incus 6\.0\.4|lxd 5\.0\.2): .*Only empty projects"):
         objects.remove(prepared)

@@ -19,8 +19,9 @@ import pytest
 
 from clusterproof.lab.core import processes
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.processes import began
 from clusterproof.lab.core.waiting import eventually
-from clusterproof.lab.host import private_server
+from clusterproof.lab.host import bridge, private_server
 from clusterproof.lab.host.private_server import PrivateServer
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
@@ -65,12 +66,13 @@ def commands(monkeypatch) -> list[list[str]]:
         done.append(argv)
         return subprocess.Popen(argv[argv.index("sh") :], **options)
 
-    def run(argv, **_):
-        done.append(argv)
-        return subprocess.CompletedProcess(argv, 0)
+    def run(*argv):
+        done.append([*argv])
+        return ""
 
-    stand_in = types.SimpleNamespace(Popen=start, run=run, DEVNULL=subprocess.DEVNULL)
+    stand_in = types.SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL)
     monkeypatch.setattr(private_server, "subprocess", stand_in)
+    monkeypatch.setattr(bridge, "_run", run)
     monkeypatch.setattr(private_server, "_pure_cgroup_v2", lambda: "")
     monkeypatch.setattr(private_server, "_raise_inotify_limit", lambda: None, raising=False)
     return done
@@ -231,7 +233,7 @@ def test_a_daemon_that_hangs_is_ended_and_started_again(server, incusd, monkeypa
     monkeypatch.setattr(private_server, "BUSY", 0.2)
     server.ensure()
     assert pid_of(server) != first
-    assert private_server.began(first) == ""
+    assert began(first) == ""
 
 
 def test_a_daemon_that_is_only_slow_is_waited_for(server, incusd, monkeypatch):
@@ -245,7 +247,7 @@ def test_a_daemon_that_is_only_slow_is_waited_for(server, incusd, monkeypatch):
     assert pid_of(server) == first
 
 
-def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, commands):
+def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, commands, monkeypatch):
     incusd()
     other = bystander(
         "dnsmasq", "-c", "read line; :", "--interface=cp-test0",
@@ -258,6 +260,8 @@ def test_the_bridge_of_another_lab_is_left_to_it(server, incusd, bystander, comm
     server.stop()
     assert ["ip", "link", "delete", "cp-test0"] not in commands
     assert other.poll() is None
+    monkeypatch.setattr(bridge, "network_of", lambda pid: f"net:[{1 if pid == other.pid else 2}]")
+    assert server.bridge_of_another() is None  # it has the name in a network namespace of its own
 
 
 @pytest.mark.parametrize("content", ["", "not a number", "1 2 3", "{pid}", "{pid} 1", "999999999 5", "-1 7"])
@@ -357,7 +361,7 @@ def test_what_cannot_be_started_is_the_lab_s_fault(server, incusd, monkeypatch):
     def refuse(*_, **__):
         raise FileNotFoundError(2, "No such file or directory", "unshare")
 
-    monkeypatch.setattr(private_server.subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(LabError, match="unshare"):
         server.ensure()
 
@@ -372,15 +376,15 @@ def test_a_server_that_others_use_is_not_ended(server, incusd):
 
 
 def test_when_a_process_started():
-    mine = private_server.began(os.getpid())
+    mine = began(os.getpid())
     assert 0 < float(mine) < float(Path("/proc/uptime").read_text().split()[0])
-    assert private_server.began(os.getpid()) == mine
-    assert private_server.began(2**30) == ""
+    assert began(os.getpid()) == mine
+    assert began(2**30) == ""
 
 
 def test_a_process_that_has_ended_and_was_not_waited_for_is_gone():
     child = subprocess.Popen(["true"])
-    eventually(lambda: private_server.began(child.pid) == "", within=10, every=0.01)
+    eventually(lambda: began(child.pid) == "", within=10, every=0.01)
     child.wait()
 
 

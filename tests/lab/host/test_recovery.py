@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.host import bridge, objects, recovery
 from clusterproof.lab.host.endpoint import Endpoint
@@ -19,6 +20,14 @@ def test_a_host_that_lost_nothing(prepared, server):
     before = server.lines("POST", "PUT", "PATCH", "DELETE")
     assert recover(prepared) == ""
     assert server.lines("POST", "PUT", "PATCH", "DELETE") == before
+
+
+def test_another_process_that_does_not_finish_setting_it_up(prepared, server, monkeypatch):
+    server.info["environment"]["server_pid"] = 4711
+    monkeypatch.setattr(recovery, "PATIENCE", 0.05)
+    with runs.lock("recovery"), pytest.raises(LabError, match=r"anew; another process has tried .* for 0\.05 s"):
+        recover(prepared)
+    assert prepared.lost() == "the lab host was started anew"
 
 
 def test_another_server_took_its_place(prepared, server):

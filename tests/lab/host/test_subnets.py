@@ -98,7 +98,7 @@ def test_the_subnets_of_this_computer(monkeypatch, said, expected):
     monkeypatch.undo()
     done = types.SimpleNamespace(stdout=json.dumps(said).encode())
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    monkeypatch.setattr(subnets.shutil, "which", lambda name: f"/sbin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name: f"/sbin/{name}")
     assert subnets.local() == [IPv4Network(network) for network in expected]
-    monkeypatch.setattr(subnets.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     assert subnets.local() == []

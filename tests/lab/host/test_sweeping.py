@@ -8,11 +8,13 @@ import pytest
 
 from clusterproof.lab.core import runs
 from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.processes import Process
 from clusterproof.lab.core.runs import Run, owner
 from clusterproof.lab.host import sweeping
 from clusterproof.lab.host.endpoint import Endpoint
-from clusterproof.lab.host.sweeping import is_idle, release, runs_on, sweep
-from tests.fakes import Answer, Refusal
+from clusterproof.lab.host.names import prefix
+from clusterproof.lab.host.sweeping import delete_ended, is_idle, release, runs_on, sweep
+from tests.fakes import Answer, Refusal, stay_alone
 
 
 def left_on(server) -> set[str]:
@@ -128,6 +130,29 @@ def test_releasing_a_host_that_is_gone_is_the_lab_s_fault(prepared, server):
         release(prepared)
 
 
+def test_between_two_cells_what_ended_ones_left_goes(prepared, server, monkeypatch):
+    here, elsewhere, dead = os.getpid(), 4242, 4243
+    monkeypatch.setattr(prepared.run, "holders", lambda: {here, elsewhere})
+    start = prefix(prepared.run).rpartition("-")[0]
+    for process in (here, elsewhere, dead):
+        server.add_instance(f"{start}-{process:x}-m1", run=prepared.run.id, owner=owner())
+        server.add_volume(f"{start}-{process:x}-m1-state", run=prepared.run.id, owner=owner())
+    server.add_instance("golden", run=prepared.run.id, owner=owner())
+    server.add_instance(f"{start}-{dead:x}-m2", run="other", owner=owner())
+    monitors = [Process(prepared.run.folder, f"{start}-{process:x}-m1") for process in (elsewhere, dead)]
+    for monitor in monitors:
+        monitor.start(["sleep", "600"])
+    assert delete_ended(prepared) == 5
+    assert [monitor.pid() is not None for monitor in monitors] == [True, False]
+    monitors[0].end()
+    assert left_on(server) == {
+        "clusterproof/golden",
+        f"clusterproof/{start}-{elsewhere:x}-m1",
+        f"clusterproof/{start}-{elsewhere:x}-m1-state",
+        f"clusterproof/{start}-{dead:x}-m2",
+    }
+
+
 def test_the_owner_is_this_computer_and_this_lab(monkeypatch, tmp_path):
     mine = owner()
     assert str(runs.folder()) in mine
@@ -168,6 +193,40 @@ def test_members_that_cannot_be_deleted_go_with_a_restart_of_a_private_server(pr
         release(prepared)
     assert calls == []
     prepared.endpoint = Endpoint(prepared.endpoint.url, private=True)
+    # The members of another run would end with it.
+    other = Run("other")
+    other.hold()
+    for clear in (release, sweep):
+        server.add_instance("m2", run="dead", owner=owner())
+        server.say["DELETE instances/m2"] = Refusal(500, "device busy")
+        with pytest.raises(LabError, match="device busy"):
+            clear(prepared)
+    assert calls == []
+    other.forget()
+    del server.instances["clusterproof"]["m2"]
     assert release(prepared) == 1
     assert calls == ["stop", "ensure", "stop"]
     assert left_on(server) == set()
+
+
+@pytest.fixture
+def borrowable(server, monkeypatch, tmp_path) -> str:
+    """The address of a server that stands in for the lab host."""
+    stay_alone(monkeypatch, tmp_path / "lab")
+    return str(server.socket)
+
+
+def test_what_is_made_on_a_borrowed_host_goes_with_its_run(borrowable, server):
+    with sweeping.borrowed(borrowable) as host:
+        assert host.is_prepared()
+        server.add_instance("m1", run=host.run.id, owner=owner())
+    assert not left_on(server)
+    assert Run.known() == []
+
+
+def test_what_is_kept_for_the_user_stays_on_a_borrowed_host(borrowable, server):
+    with sweeping.borrowed(borrowable) as host:
+        host.run.keep()
+        server.add_instance("m1", run=host.run.id, owner=owner())
+    assert left_on(server) == {"clusterproof/m1"}
+    assert [run.id for run in Run.known()] == [host.run.id]

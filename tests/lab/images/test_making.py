@@ -226,7 +226,7 @@ class TestFailing:
             making.make(BUILD, tmp_path, ignore)
 
     def test_without_root(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(making.os, "geteuid", lambda: 1000)
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
         with pytest.raises(LabError, match="needs root; run it with sudo"):
             making.make(BUILD, tmp_path, ignore)
 

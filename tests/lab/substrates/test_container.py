@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +15,16 @@ from clusterproof.lab.host.endpoint import Endpoint
 from clusterproof.lab.host.host import Host
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.container import Container
-from clusterproof.lab.substrates.machine import CommandTimeoutError, Result
-from tests.fakes import INCUS_604, FakeServer, Refusal, image, lab_host
+from clusterproof.lab.substrates.machine import CommandTimeoutError, Result, Watched
+from tests.fakes import CATALOGUE, INCUS_604, FakeServer, Refusal, image, lab_host
 
+SNAP = CATALOGUE.get("lxd@rehearsal/5.0.2")
 SPENT = threading.Event()  # is never set: waiting for it takes a command's whole time
 
 
-@pytest.fixture
-def server():
-    with FakeServer() as running:
+@pytest.fixture(params=["incus", "lxd"])
+def server(request):
+    with FakeServer(product=request.param) as running:
         running.images["clusterproof"][image().fingerprint] = {"fingerprint": image().fingerprint}
         yield running
 
@@ -192,8 +194,11 @@ def test_a_command_has_its_time_limit_inside(booted, server):
 class FakeNamespaces:
     """Those of a container on this machine, whose commands are kept in ``commands``."""
 
+    pid, began = 4711, "12.50"
+
     def __init__(self) -> None:
         self.up = True
+        self.group: Path | None = None
         self.commands: list = []
         self.answer: Result | Exception = Result(0, "inside\n", "")
         self.files: dict[str, tuple[bytes, int]] = {}
@@ -238,6 +243,34 @@ def test_a_container_on_this_machine_is_entered_directly(container, inside, serv
     assert not server.asked("POST instances/cp-r1-m1/files")
 
 
+def test_one_whose_first_process_ended_does_not_run_also_before_the_server_knows(
+    container, inside, server, monkeypatch
+):
+    assert container.running()
+    inside.up = False
+    # It was started again from inside.
+    assert container.running()
+    monkeypatch.setattr("clusterproof.lab.substrates.namespaces.of", {}.get)
+    assert instance(server)["status"] == "Running"
+    assert not container.running()
+
+
+def test_what_is_watched_are_the_first_process_and_those_of_the_service(container, inside, tmp_path):
+    assert container.watched() == Watched(4711, "12.50", container.address, None)
+    inside.group = tmp_path / "lxc.payload.c/clusterproof/cgroup.procs"
+    service = tmp_path / "lxc.payload.c/system.slice" / image().facts.units.service / "cgroup.procs"
+    assert container.watched().service == service
+    container.image = image(SNAP)
+    assert container.watched().service == service.parent.with_name("snap.lxd.daemon.service") / service.name
+    assert container.watched().server == "/var/snap/lxd/common/lxd.pid"
+    inside.up = False
+    assert container.watched() is None
+
+
+def test_one_that_is_not_on_this_computer_is_not_watched(booted):
+    assert booted.watched() is None
+
+
 def test_one_whose_first_process_is_another_is_entered_through_the_server(container, inside, server):
     inside.up = False
     server.run = lambda *_: (0, "asked\n", "")
@@ -248,8 +281,9 @@ def test_one_whose_first_process_is_another_is_entered_through_the_server(contai
 @pytest.mark.parametrize("change", ["stop", "freeze"])
 def test_one_that_does_not_run_any_more_is_not_entered(container, inside, server, change):
     getattr(container, change)()
-    server.run = lambda *_: (0, "asked\n", "")
-    container.execute(["true"], timeout=5)
+    server.run = lambda *_: pytest.fail("no command runs in it")
+    with pytest.raises(LabError, match=r"member cp-r1-m1: .*: Instance is not running"):
+        container.execute(["true"], timeout=5)
     assert not inside.commands
     assert server.asked("POST instances/cp-r1-m1/exec")
 

@@ -29,7 +29,7 @@ def run(tmp_path, monkeypatch) -> Run:
 
 @pytest.mark.parametrize(("processors", "places"), [(None, 1), (1, 1), (2, 1), (3, 1), (8, 4)])
 def test_a_place_for_every_two_processors(monkeypatch, processors, places):
-    monkeypatch.setattr(qemu_vm.os, "cpu_count", lambda: processors)
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
     held = []
     for _ in range(places):
         one = qemu_vm.slot(5)

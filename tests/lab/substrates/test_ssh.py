@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import paramiko
 import pytest
@@ -20,6 +21,9 @@ from clusterproof.lab.substrates.ssh import Connection, make_key
 
 class Opened(paramiko.SFTPHandle):
     """A file that a client has open."""
+
+    readfile: IO[bytes]
+    writefile: IO[bytes]
 
     def stat(self):
         return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
@@ -56,7 +60,7 @@ class Files(paramiko.SFTPServerInterface):
             paramiko.SFTPServer.set_file_attr(str(self._real(path)), attr)
         except OSError as error:
             return paramiko.SFTPServer.convert_errno(error.errno or errno.EIO)
-        return paramiko.SFTP_OK
+        return paramiko.sftp.SFTP_OK
 
 
 class Session(paramiko.ServerInterface):
@@ -66,14 +70,14 @@ class Session(paramiko.ServerInterface):
         self.server = server
 
     def check_channel_request(self, kind, chanid):  # noqa: ARG002
-        return paramiko.OPEN_SUCCEEDED
+        return paramiko.common.OPEN_SUCCEEDED
 
     def get_allowed_auths(self, username):  # noqa: ARG002
         return "publickey"
 
     def check_auth_publickey(self, username, key):
         known = username == "root" and key.get_base64() == self.server.client_key
-        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
+        return paramiko.common.AUTH_SUCCESSFUL if known else paramiko.common.AUTH_FAILED
 
     def check_channel_exec_request(self, channel, command):
         threading.Thread(target=self.server.run, args=(channel, command.decode()), daemon=True).start()
@@ -271,7 +275,7 @@ def test_answers(ssh, server):
 
 
 def test_a_server_that_never_says_who_it_is(ssh, server, monkeypatch):
-    held = []
+    held: list[object] = []
     server.accept = held.append
     monkeypatch.setattr("clusterproof.lab.substrates.ssh.CONNECT", 0.3)
     with pytest.raises(LabError, match=r"^ssh: .*(banner|[Tt]ime|session)"):
@@ -280,7 +284,7 @@ def test_a_server_that_never_says_who_it_is(ssh, server, monkeypatch):
 
 
 def test_a_machine_that_is_not_up_yet_is_soon_asked_anew(ssh, server):
-    held = []
+    held: list[object] = []
     server.accept = held.append
     assert not ssh.answers(within=0.05)
     server.accept = server.serve

@@ -10,6 +10,7 @@ from clusterproof.reports.decide import gate as gates
 from clusterproof.reports.decide.gate import Weight, gate_faults
 from clusterproof.reports.decide.policy import Policy, load_policy
 from clusterproof.reports.results.answers import answer, in_words
+from clusterproof.reports.results.results import write_not_selected, write_planned
 from clusterproof.reports.results.verdicts import Observation, Verdict
 from tests.samples import INCUS_604, INCUS_702, LXD_502, START, cell, record, write_run
 
@@ -89,6 +90,16 @@ def test_an_offending_cell_is_told_with_all_that_helps():
     )
 
 
+@pytest.mark.parametrize("verdict", [Verdict.REGRESSED, Verdict.DISCOVERED, Verdict.SILENTLY_FIXED])
+def test_what_contradicts_the_ledger_is_told_up_to_the_last_answer(verdict, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reason = f"{'claim' * 100}. Last answers: m1: GET /1.0: nothing"
+    one = having(verdict, reason=reason, evidence="evidence/a")
+    (line, _) = gate([one], run_dir=tmp_path / "out/my run").lines
+    assert reason in line
+    assert line.endswith("[evidence 'out/my run/evidence/a']")
+
+
 def test_a_long_reason_is_cut():
     (line, _) = gate([having(Verdict.FAILED, reason="x" * 10_000)]).lines
     assert len(line) < 500
@@ -136,12 +147,32 @@ def test_a_repeat_lifts_a_block_but_no_unexpected_verdict():
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_fault_must_not_be_taken_for_the_symptom(verdict):
-    result = gate_faults([having(verdict), having(Verdict.BLOCKED, scenario="other")], "kill-member")
+    judged = having(Verdict.CONFORMS, scenario="other", injected=True)
+    result = gate_faults([having(verdict, injected=True), judged], "kill-member")
     mistaken = verdict in (Verdict.REGRESSED, Verdict.DISCOVERED)
+    affected = having(verdict).expectation is Expectation.AFFECTED
     assert result.exit_code == int(mistaken)
     says = "not passed: 1 cell took" if mistaken else "passed: no cell took"
-    assert result.lines[-1].startswith(f"fault kill-member: {says} it for the symptom (")
-    assert len(result.lines) == 1 + mistaken
+    assert result.lines[-1].startswith(f"fault kill-member: {says} it for the symptom on incus@")
+    assert len(result.lines) == 1 + mistaken + affected
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REPRODUCED, Verdict.SILENTLY_FIXED])
+def test_a_fault_says_nothing_where_the_symptom_is_expected_anyway(verdict):
+    result = gate_faults([having(verdict, injected=True)], "kill-member", free=["incus@7.5.1"])
+    assert result.exit_code == 2
+    assert result.lines[0].startswith("note: 1 cell not judged on incus@")
+    assert result.lines[-1] == (
+        "fault kill-member: not passed: there is no cell that could; a build without the bug can judge: "
+        "--build incus@7.5.1 (no results)"
+    )
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_cell_without_its_fault_says_nothing(verdict):
+    result = gate_faults([having(verdict)], "kill-member")
+    assert result.exit_code == 2
+    assert "there is no cell that could" in result.lines[-1]
 
 
 def test_a_fault_in_a_run_without_results():
@@ -169,7 +200,7 @@ def test_the_command_exits_as_the_gate_says(tmp_path, verdict, policy, status):
 def test_an_unknown_policy_is_refused(tmp_path):
     write_run(tmp_path / "r", [])
     result = CliRunner().invoke(app, ["gate", "--run", str(tmp_path / "r"), "--policy", "lenient"])
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr == (
         'error: policy "lenient" is neither one of expected, nightly, none, qualification, strict nor a file; '
         "name one of them\n"
@@ -312,6 +343,8 @@ def test_what_judged_the_predecessor_must_judge_the_build():
     assert result.lines[0] == (
         "missing: suites/a.py::test_1 judged incus@6.0.4 and has no result of this build"
     )
+    # Neither what was not judged there nor a change of build, which depends on the neighbours.
+    assert [line for line in result.lines if line.startswith("missing")] == [result.lines[0]]
 
 
 def test_what_went_worst_with_any_peer_is_what_was_there():
@@ -328,9 +361,12 @@ def test_a_build_is_qualified_against_its_predecessor_in_history(tmp_path):
     before = having(Verdict.CONFORMS, build=INCUS_604, run="old")
     record(tmp_path / "history.sqlite", [before])
     run = write_run(tmp_path / "r", [having(Verdict.REGRESSED), having(Verdict.BLOCKED, build=LXD_502)])
+    write_planned(run, [f"{before.scenario}[{build}]" for build in ("incus@7.0.2", "lxd@5.0.2")])
+    write_not_selected(run, {})
     result = command("--run", run, "--policy", "qualification", "--build", "incus@7.0.2")
     assert result.exit_code == 1
-    first, worse, summary = result.stdout.splitlines()
+    first, worse, stands_on, summary = result.stdout.splitlines()
+    assert stands_on == "stands on: the only cell of incus@7.0.2"
     assert first == "incus@7.0.2 against incus@6.0.4 (6.0.4-2+deb13u10)"
     assert "(incus@6.0.4 conforms)" in worse
     assert "1 cell worse than on the predecessor (has the bug: 1 regressed)" in summary
@@ -361,6 +397,6 @@ def test_one_build_of_a_run_can_be_judged_alone(tmp_path):
 def test_what_cannot_be_compared_is_one_line(tmp_path, args, words):
     run = write_run(tmp_path / "r", [having(Verdict.CLEAR)])
     result = command("--run", run, *args)
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert words in result.stderr
     assert result.stderr.count("\n") == 1

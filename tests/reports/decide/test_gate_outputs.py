@@ -137,6 +137,6 @@ def test_a_form_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     for option in ("--junit", "--badge", "--summary"):
         (tmp_path / "file").touch()
         result = CliRunner().invoke(app, ["gate", "--run", "r", option, "file/x"])
-        assert result.exit_code == 4
-        assert result.stderr.startswith('error: cannot write "file')
+        assert result.exit_code == 64
+        assert result.stderr.startswith('error: cannot use "file/x": ')
         assert result.stderr.count("\n") == 1

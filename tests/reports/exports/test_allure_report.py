@@ -125,7 +125,7 @@ def test_the_site_is_made_with_and_without_allure(node, tmp_path, monkeypatch):
     assert result.stdout.startswith("allure: site/allure/index.html: 1 tests on 1 builds, 0 earlier runs\n")
     node.rc = 1
     result = CliRunner().invoke(app, args)
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr.startswith("error: Allure made no report (exit status 1")
     assert result.stderr.count("\n") == 1
 
@@ -137,7 +137,7 @@ def test_a_folder_with_something_else_is_not_touched(node, tmp_path, monkeypatch
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").touch()
     result = CliRunner().invoke(app, ["site", "--allure", "--history", "h", "--out", "mine"])
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert "holds something else" in result.stderr
     assert node.calls == []
 
@@ -154,7 +154,7 @@ def test_versions_are_pinned_and_no_registry_is_named():
 
 
 def test_node_is_the_wheel_s(monkeypatch):
-    monkeypatch.setattr(allure_report.importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # noqa: ARG005
     with pytest.raises(AllureMissingError, match="tox run -e report brings it"):
         allure_report._node()
 

@@ -13,7 +13,7 @@ from clusterproof.reports.commands import app
 from clusterproof.reports.history import merge_results as merging
 from clusterproof.reports.history.history import History
 from clusterproof.reports.history.merge_results import MergeError, export, merge
-from clusterproof.reports.results.results import write_planned
+from clusterproof.reports.results.results import scan, write_planned
 from clusterproof.reports.results.verdicts import Observation
 from tests.samples import INCUS_604, LXD_502, START, cell, sample_ledger, sample_run, write_run
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_in_the_middle_leaves_the_history_as_it_was(tmp_path
     for number in range(2):
         write_run(tmp_path / f"r{number}", [at(number)])
     merge([write_run(tmp_path / "before", [at(9)])], tmp_path / "h")
-    real = merging.scan
+    real = scan
 
     def failing(path):
         if path.parent.name == "r1":
@@ -208,13 +208,13 @@ def test_the_commands(machines, tmp_path):
     [
         (["merge", "nowhere"], 'no file or folder "nowhere"'),
         (["export", "--history", "nowhere"], 'no history "nowhere"'),
-        (["export", "--history", "h", "--out", "h/x"], 'cannot write "h/x": '),
+        (["export", "--history", "h", "--out", "h/x"], 'cannot use "h/x": '),
     ],
 )
 def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)
     merge([write_run(tmp_path / "r", [at(1)])], tmp_path / "h")
     result = run(*args)
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr.startswith(f"error: {words}")
     assert result.stderr.count("\n") == 1

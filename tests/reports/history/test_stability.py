@@ -115,13 +115,13 @@ def test_the_command_reads_folders_of_runs_and_each_run_once(runs):
     assert good.exit_code == 0
     assert "on incus@7.0.2 (container): 3 conforms" in good.output
     few = invoke(runs)
-    assert few.exit_code == 1
+    assert few.exit_code == 2
     assert "stable: 0 of 1 cells gave one verdict in their last 10 runs" in few.output
 
 
 def test_the_command_refuses_what_is_no_run_in_one_line(tmp_path):
     refused = invoke(tmp_path / "none")
-    assert refused.exit_code == 4
+    assert refused.exit_code == 64
     assert len(refused.output.splitlines()) == 1
     assert "Traceback" not in refused.output
 
@@ -130,7 +130,7 @@ def test_a_result_that_is_missing_may_have_been_another_verdict(runs):
     with (runs / "r2/results.jsonl").open("a") as file:
         file.write('{"run": "cut')
     found = invoke(runs, "--times", "3")
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "problem: " in found.output
     assert "stable: 1 of 1 cells" in found.output
 
@@ -152,8 +152,8 @@ def test_a_cell_that_has_no_run_of_the_current_text_yet_ran_too_seldom():
 
 def test_the_command_can_be_asked_about_some_issues(runs):
     write_run(runs / "r9", history("c", issue="lxd-1"))
-    assert invoke(runs, "--times", "3").exit_code == 1
+    assert invoke(runs, "--times", "3").exit_code == 2
     assert invoke(runs, "--times", "3", "--issue", "lxd-15313").exit_code == 0
     unknown = invoke(runs, "--issue", "lxd-2")
-    assert unknown.exit_code == 4
+    assert unknown.exit_code == 64
     assert '"lxd-2"; there are some of lxd-1, lxd-15313' in unknown.output

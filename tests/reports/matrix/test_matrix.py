@@ -213,13 +213,18 @@ def test_publish_writes_everything_and_may_be_repeated(run, ledger, tmp_path):
     publish(folder, ledger, now=START)
     assert before == files()
     assert sorted(one.name for one in folder.iterdir()) == [
+        "badges",
         "builds",
         "cells",
         "compare.html",
+        "feed.xml",
         "index.html",
         "issues",
+        "lookup.html",
         "matrix.json",
         "results.jsonl",
+        "runs",
+        "words.html",
     ]
     assert (tmp_path / "out/history.sqlite").is_file()
 
@@ -254,14 +259,14 @@ def test_the_command_rebuilds_the_matrix(checkout, run):
 @pytest.mark.parametrize("command", ["matrix", "gate"])
 def test_no_run_and_no_results_are_told_in_one_line(checkout, command):
     result = CliRunner().invoke(app, [command])
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr == (
         'error: no run folder "out/latest"; make one with clusterproof qualify, '
         "or name another with --run\n"
     )
     (checkout / "out/r1").mkdir(parents=True)
     result = CliRunner().invoke(app, [command, "--run", "out/r1"])
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     assert result.stderr.startswith('error: no results in "out/r1" (results.jsonl is missing); make one')
 
 
@@ -269,7 +274,7 @@ def test_a_broken_ledger_is_told_line_by_line(checkout):
     write_run(checkout / "out/latest", [])
     write_ledger(checkout, {"upgrade/test_a": DOWNGRADE, "upgrade/test_b": "x ="})
     result = CliRunner().invoke(app, ["matrix"])
-    assert result.exit_code == 4
+    assert result.exit_code == 64
     lines = result.stderr.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("error: suites/upgrade/test_") for line in lines)

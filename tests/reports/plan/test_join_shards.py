@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from clusterproof.reports.commands import app
 from clusterproof.reports.plan import plan as plans
 from clusterproof.reports.plan.join_shards import JoinError, join
+from clusterproof.reports.results.crashes import judge_crashes
 from clusterproof.reports.results.ledger import load_ledger
-from clusterproof.reports.results.results import read
+from clusterproof.reports.results.results import append, read
 from clusterproof.reports.results.verdicts import Verdict
 from clusterproof.reports.site.publish import publish
 from tests.samples import sample_run, stand_in_checkout, write_ledger, write_run
@@ -50,6 +51,22 @@ def test_shards_make_the_matrix_of_one_run(tmp_path, ledger, cells, count):
     assert verdicts(joined.matrix) == verdicts(whole.matrix)
     assert [column.id for column in joined.matrix.columns] == [column.id for column in whole.matrix.columns]
     assert joined.matrix.summary == whole.matrix.summary
+
+
+def test_what_shards_say_of_daemons_is_one_statement_of_the_run(tmp_path, cells):
+    issue = load_ledger()["daemon-does-not-crash"]
+    folders = write_shards(tmp_path, cells, 3)
+    for folder in folders:
+        for judgement in judge_crashes(read(folder / "results.jsonl")[0], issue, "ab12"):
+            append(folder / "results.jsonl", judgement)
+    join(folders, tmp_path / "joined")
+    joined, missing = read(tmp_path / "joined" / "results.jsonl")
+    judgements = [cell for cell in joined if cell.issue == issue.id]
+    whole = judge_crashes(cells, issue, "ab12")
+    assert {cell.key: cell.verdict for cell in judgements} == {cell.key: cell.verdict for cell in whole}
+    assert len(judgements) == len(whole)
+    assert len(joined) == len(cells) + len(whole)
+    assert missing == []
 
 
 def test_the_evidence_comes_along_and_the_shards_stay(tmp_path, cells):
@@ -187,7 +204,7 @@ def test_shards_on_the_command_line(tmp_path, monkeypatch, ledger, cells):
     assert CliRunner().invoke(app, ["gate", "--run", "out/merged"]).exit_code == 1
     # A second time nothing is made anew, and nothing is lost.
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 4
+    assert done.exit_code == 64
     assert 'error: "out/merged" is there already; name another folder' in done.output
 
 

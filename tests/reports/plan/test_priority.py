@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -123,7 +124,7 @@ def test_what_makes_a_cell_worth_running(facts, why):
 
 
 def test_cells_of_one_issue_in_the_order_of_what_makes_them_worth_running():
-    told = [
+    told: list[dict[str, Any]] = [
         {"verdict": Verdict.FAILED},
         {"verdict": Verdict.REPRODUCED, "flips": 2},
         {"verdict": Verdict.CONFORMS},

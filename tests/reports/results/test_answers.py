@@ -7,7 +7,7 @@ import pytest
 from clusterproof.builds import Expectation
 from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.results.answers import Answer, answer, in_words, tally
-from clusterproof.reports.results.verdicts import ROLES, Observation, Verdict, expect, judge
+from clusterproof.reports.results.verdicts import ROLES, Observation, Role, Verdict, expect, judge
 from tests.samples import LXD_502, cell
 
 
@@ -51,7 +51,7 @@ def test_the_verdict_stands_behind_the_words():
 
 
 def test_results_are_counted_in_plain_words():
-    results = [
+    results: list[tuple[Verdict, Role]] = [
         (Verdict.CLEAR, "reproduction"),
         (Verdict.REPRODUCED, "injection"),
         (Verdict.REPRODUCED, "reproduction"),

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.samples import (
 
 @dataclass
 class Checkout:
-    root: object
+    root: Path
 
     def load(self, text, stem="upgrade/test_downgrade"):
         return load_ledger(write_ledger(self.root, {stem: text}))
@@ -222,6 +223,21 @@ def test_a_bug_needs_ranges_and_patterns(checkout):
     (problem,) = checkout.problems(ROLLING.replace("promise", "bug"), "upgrade/test_rolling")
     assert "ranges: a bug needs at least one" in problem
     assert "symptom: a bug needs at least one of patterns and shown" in problem
+
+
+def test_what_the_crash_watch_judges_is_a_promise_that_needs_nothing(checkout):
+    watched = ROLLING.replace("[symptom]", 'judged_by = "crash-watch"\n[symptom]')
+    issue = checkout.load(watched, "upgrade/test_rolling")["rolling-upgrade"]
+    assert issue.judged_by == "crash-watch"
+    (of_bug,) = checkout.problems(DOWNGRADE.replace("[symptom]", 'judged_by = "crash-watch"\n[symptom]'))
+    for problem in (
+        'kind: what the crash watch judges is a promise, kind = "promise" (judged_by = "crash-watch")',
+        "symptom: the crash watch recognises crashes itself; leave patterns and shown out",
+        "needs: the crash watch is in every cell and needs nothing",
+    ):
+        assert problem in of_bug
+    (problem,) = checkout.problems(watched.replace("crash-watch", "somebody"))
+    assert problem.startswith("judged_by: Input should be 'scenarios' or 'crash-watch'")
 
 
 def test_a_table_that_is_not_one(checkout):

@@ -60,7 +60,8 @@ def test_the_keys_of_a_line():
     line = json.loads(cell(peer=INCUS_604, evidence="evidence/a").line())
     assert list(line) == [
         "run", "scenario", "issue", "role", "build", "peer", "substrate", "observation", "expectation",
-        "verdict", "reason", "seconds", "phases", "evidence", "started", "suite", "text", "fault", "crashes",
+        "verdict", "reason", "seconds", "phases", "evidence", "started", "suite", "text", "fault",
+        "injected", "crashes", "lab", "parts",
     ]  # fmt: skip
     assert line["build"] == {
         "name": "incus@7.0.2",
@@ -106,6 +107,7 @@ def test_only_the_verdict_that_follows_is_accepted(expectation, observation, ver
         ({"evidence": "evidence/.."}, "beneath evidence/"),
         ({"evidence": "var/log"}, "beneath evidence/"),
         ({"evidence": "evidence/a\x00b"}, "beneath evidence/"),
+        ({"evidence": "evidence/a\\b"}, "beneath evidence/"),
         ({"run": "/x"}, "pattern"),
         ({"run": ".."}, "pattern"),
         ({"run": "a/b"}, "pattern"),
@@ -125,6 +127,21 @@ def test_only_the_verdict_that_follows_is_accepted(expectation, observation, ver
 def test_what_cannot_be_is_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         cell(**changes)
+
+
+def test_a_line_is_on_the_disk_before_the_next_cell_begins(tmp_path, monkeypatch):
+    path = tmp_path / "run" / "results.jsonl"
+    synced: list[bytes] = []
+    monkeypatch.setattr("os.fsync", lambda _: synced.append(path.read_bytes()))
+    append(path, cell())
+    append(path, cell())
+    line = cell().line().encode() + b"\n"
+    assert synced == [line, line * 2]
+
+
+def test_a_reason_of_bytes_that_are_no_text_is_written(tmp_path):
+    append(tmp_path / "results.jsonl", cell(reason="log: \udcff\udcfe end"))
+    assert read(tmp_path / "results.jsonl")[0][0].reason == "log: ?? end"
 
 
 def test_a_torn_last_line_is_told_and_the_rest_kept(tmp_path):
@@ -209,6 +226,15 @@ def test_cells_that_never_had_a_result_are_told(tmp_path):
         "9 of 10 planned cells have no result: "
         "suites/a.py::test_a, suites/a.py::test_b, suites/a.py::test_c and 2 more scenarios"
     ]
+    write_planned(tmp_path, [f"suites/a.py::test_{x}[incus@7.0.2]" for x in "bcd"])
+    (problem,) = read(tmp_path / "results.jsonl")[1]
+    assert problem.endswith(": suites/a.py::test_b, suites/a.py::test_c, suites/a.py::test_d")
+
+
+def test_what_is_planned_may_be_written_before_there_is_a_folder(tmp_path):
+    for _ in range(2):
+        write_planned(tmp_path / "out" / "r1", ["suites/a.py::test_a[incus@7.0.2]"])
+    assert list((tmp_path / "out").rglob("*.txt"))
 
 
 def test_no_file_is_the_caller_s_to_tell(tmp_path):

@@ -65,6 +65,7 @@ def test_each_verdict_has_a_sign_of_its_own_and_a_sentence():
 
 def test_severity_puts_what_is_unexpected_first():
     assert sorted(Verdict, key=lambda verdict: -verdict.severity) == list(Verdict)
+    assert min(verdict.severity for verdict in Verdict) == 0
     assert min(v.severity for v in Verdict if not v.expected) > max(
         v.severity for v in Verdict if v.expected
     )

@@ -1,0 +1,1 @@
+"""Certificates of clusters and members: renewing them, and whom they make trusted."""

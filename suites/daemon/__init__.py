@@ -1,0 +1,1 @@
+"""The daemon itself, whatever is done with it."""

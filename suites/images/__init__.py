@@ -1,0 +1,1 @@
+"""Images, and the members that hold them."""

@@ -1,0 +1,1 @@
+"""Projects: what they keep apart, and what moves between them."""

@@ -1,0 +1,1 @@
+"""Daemons that wait for the majority of the database."""

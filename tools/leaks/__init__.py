@@ -1,0 +1,1 @@
+"""Looks for secrets in all that a run has written."""
