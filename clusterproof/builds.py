@@ -5,6 +5,7 @@ The one vocabulary that ``lab`` and ``reports`` share; imports nothing of this p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, Self
@@ -13,6 +14,14 @@ from debian.debian_support import Version
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Product = Literal["lxd", "incus"]
+
+
+UNRELEASED = "+after."
+"""What follows the last release in the version of a snap of a later commit, before the commit's name."""
+
+
+# What the lab puts behind the version that a product reports, to tell builds of it apart.
+_IDENTITY = re.compile(r"(\+(snap\.[0-9]+|sideload\.[0-9a-f]+|rehearsal))+$")
 
 
 class Expectation(StrEnum):
@@ -51,8 +60,10 @@ def is_before(version: str, bound: str) -> bool:
     """Say whether ``version`` sorts before ``bound`` in Debian's order.
 
     A bound without a packager's revision is a statement about upstream's version, so that
-    ``7.0.2-3~bpo13+1`` is not before 7.0.2.
+    ``7.0.2-3~bpo13+1`` is not before 7.0.2. What identifies a snap or a build of the user's is no part of a
+    version: ``5.0.2+snap.24322`` is before 5.0.2+git20231211.
     """
+    version = _IDENTITY.sub("", version)
     if parse_version(bound).debian_revision is None:
         return Version(upstream(version)) < Version(upstream(bound))
     return Version(version) < Version(bound)
@@ -159,15 +170,40 @@ class Range(BaseModel):
             )
         return self
 
+    def undecided(self, version: str) -> Bound | None:
+        """Return the bound that a build between two releases may be on either side of; None where there is none.
+
+        A commit after a release may have what the next one brings: which it has, its version does not say.
+        """
+        if UNRELEASED not in version:
+            return None
+        following = _next_release(version)
+        return next(
+            (
+                bound
+                for bound in (self.introduced, self.fixed)
+                if bound and is_before(version, bound.version) and not is_before(following, bound.version)
+            ),
+            None,
+        )
+
     def expects(self, version: str) -> Expectation:
         """Return what this range says of ``version``, a version of the same track."""
         if not self.affected:
             return Expectation.NOT_AFFECTED
+        if self.undecided(version):
+            return Expectation.UNKNOWN
         if self.introduced and is_before(version, self.introduced.version):
             return Expectation.NOT_AFFECTED
         if self.fixed and not is_before(version, self.fixed.version):
             return Expectation.FIXED
         return Expectation.AFFECTED
+
+
+def _next_release(version: str) -> str:
+    """Return the release that is expected to follow ``version`` on its track."""
+    *track, last = upstream(version).partition("+")[0].split(".")
+    return ".".join([*track, str(int(last) + 1)])
 
 
 def range_for(ranges: Iterable[Range], build: Build, scenario: str = "") -> Range | None:

@@ -41,6 +41,7 @@ GROUPS = {
         "doctor": "Say what this computer can run, and what would change that",
         "builds": "List the builds that can be asked for",
         "bake": "Make the images of builds",
+        "rehearse": "Make snaps of LXD from Debian's packages",
         "up": "Make a cluster for a person to use",
         "shell": "Enter a member of it, or run a command there",
         "down": "Remove it",

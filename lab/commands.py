@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -18,7 +19,7 @@ from rich.console import Console
 from clusterproof.exit_status import ExitStatus
 from clusterproof.lab import doctor, prune
 from clusterproof.lab.baking import bake as baking
-from clusterproof.lab.baking import sideload
+from clusterproof.lab.baking import rehearsal, sideload
 from clusterproof.lab.builds import catalogue, snap_store
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster import golden
@@ -117,6 +118,32 @@ def bake(
     if failed:
         print(f"error: not baked: {', '.join(failed)}; the log above says why", file=sys.stderr)
         raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+@app.command()
+def rehearse(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[BUILD]...", help="All by default.")] = None,
+    mirror: Mirror = None,
+) -> None:
+    """Make snaps of LXD from Debian's packages, laid out as the real one, to try without the snap store."""
+    with one_line_errors():
+        rehearsals = {
+            build.name: (build, packaged)
+            for build in catalogue.load().builds
+            if build.source.first_boot and (packaged := build.source.base_build)
+        }
+        for name in names or ():
+            if name not in rehearsals:
+                raise UsageError(f'"{name}" is none of {", ".join(rehearsals)}')
+        made = {}
+        with ProgressBoard(console) as progress:
+            for name in names or rehearsals:
+                say = functools.partial(progress, name)
+                made[name] = rehearsal.make(*rehearsals[name], baking.folder(), say, mirror)
+    for name, files in made.items():
+        console.print(f"{name}: {files[-1]}", markup=False, highlight=False, soft_wrap=True)
+    chosen = " ".join(f"--build {name}" for name in made)
+    console.print(f"run scenarios on them: clusterproof qualify {chosen}", highlight=False, soft_wrap=True)
 
 
 @app.command()

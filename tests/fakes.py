@@ -595,9 +595,10 @@ StandIn: Any = object
 # What the lab runs in members of its own accord, whose output it does not read unless a test says what it is.
 LAB_COMMANDS = re.compile(
     r"systemctl (daemon-reload|start|stop|kill|reset-failed|is-active)\b|journalctl --sync|^sync$"
-    r"|/run/clusterproof-evidence\.sh|cloud-init clean|/var/log/cloud-init-output\.log"
+    r"|/run/clusterproof-(evidence\.sh|install\.log)|cloud-init clean|/var/log/cloud-init-output\.log"
     r"|^(mkdir -p|rm -f) /etc/systemd/system/(incus|lxd)\.service\.d|mkdir -p /(run/systemd/system/|etc/ceph)"
-    r"|(incus|lxc) image (info|import)|mv /root/clusterproof\.snap\.part|cat /var/log/(incus|lxd)/"
+    r"|(incus|lxc) image (info|import)|(mkdir|mv) /root/clusterproof-snaps\.part|cat /var/log/(incus|lxd)/"
+    r"|nsenter --mount=/run/snapd/ns/"
 )
 
 

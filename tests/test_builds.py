@@ -46,6 +46,12 @@ def test_a_bound_without_revision_is_about_upstream():
     assert upstream("1:5.0.2-5+deb12u6") == "5.0.2"
 
 
+@given(versions, upstreams, st.sampled_from(["+snap.33110", "+sideload.3f5e26d20160", "+rehearsal"]))
+def test_what_identifies_a_build_is_no_part_of_its_version(version, other, identity):
+    """Otherwise 5.0.2+snap.24322 would be after 5.0.2+git20231211, with all that was fixed there."""
+    assert is_before(f"{version}{identity}", other) is is_before(version, other)
+
+
 @given(versions)
 def test_no_version_is_before_itself(version):
     assert not is_before(version, version)
@@ -75,6 +81,26 @@ def test_expectations_cross_each_bound_once_and_in_order(several, one, other):
     assert seen == sorted(seen)
     assert entry.expects(introduced) is Expectation.AFFECTED
     assert entry.expects(fixed) is Expectation.FIXED
+
+
+@pytest.mark.parametrize(
+    ("version", "fixed", "expected"),
+    [
+        # Of a commit after 6.9 nobody knows whether it has what 6.10 brings, and all know what it has of 6.9.
+        ("6.9+after.3c5fda7+snap.33110", "6.10", Expectation.UNKNOWN),
+        ("6.9+after.3c5fda7+snap.33110", "6.9", Expectation.FIXED),
+        ("6.9+after.3c5fda7+snap.33110", "6.11", Expectation.AFFECTED),
+        ("6.9+snap.33110", "6.10", Expectation.AFFECTED),
+        ("5.21.7+after.3c5fda7", "5.21.8", Expectation.UNKNOWN),
+        # A snapshot of Debian's, whose bounds are known.
+        ("5.0.2+git20231211.1364ae4-9", "5.0.3", Expectation.AFFECTED),
+    ],
+)
+def test_a_commit_between_two_releases_may_have_what_the_next_one_brings(version, fixed, expected):
+    entry = Range(product="lxd", track="6", fixed=bound(fixed))
+    assert entry.expects(version) is expected
+    undecided = entry.undecided(version)
+    assert (undecided.version if undecided else None) == (fixed if expected is Expectation.UNKNOWN else None)
 
 
 @given(versions)

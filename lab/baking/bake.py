@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clusterproof.lab.baking import base_image, install_by_cloud_init, reported_version
+from clusterproof.lab.baking import base_image, install_by_cloud_init, rehearsal, reported_version
 from clusterproof.lab.builds import apt_mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.cluster.cluster import Cluster
@@ -141,7 +141,8 @@ def baked(entry: CatalogueBuild) -> Image | None:
 def _image(entry: CatalogueBuild, made: RootfsImage, truth: dict[str, Any]) -> Image:
     extensions = frozenset(truth["extensions"])
     build = entry.installed(made.package_version, len(extensions), truth["schema"])
-    return Image(build, entry.facts, made.digest, truth["fingerprint"], extensions)
+    parts = tuple(truth.get("parts", ()))
+    return Image(build, entry.facts, made.digest, truth["fingerprint"], extensions, parts)
 
 
 def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host) -> dict[str, Any]:
@@ -154,9 +155,11 @@ def _ask(entry: CatalogueBuild, made: RootfsImage, fingerprint: str, host: Host)
         member.daemon.wait_ready()
         server = json.loads(member.client("query", "/1.0").stdout)
         schema = re.findall(r"\b\d+\b", member.sql("global", "SELECT MAX(version) AS newest FROM schema"))
+        asks = member.daemon.packaging.asks_parts
         return {
             "extensions": server["api_extensions"],
             "schema": int(schema[-1]),
+            "parts": member.run(asks, check=True).stdout.splitlines() if asks else [],
         }
     except (CommandError, CommandTimeoutError, NotObservedError, ValueError, LookupError) as error:
         raise LabError(f"{entry.name} was installed but does not say what it is: {error}") from error
@@ -201,18 +204,23 @@ def _by_first_boot(
             debian, folder(), lambda line: say(f"{debian.asked}: {line}"), mirror=mirror, kind=kind
         )
 
+    def make_snaps(packaged: CatalogueBuild) -> Sequence[Path]:
+        return rehearsal.make(entry, packaged, folder(), say, mirror)
+
     def fill(root: Path) -> str:
+        files = entry.first_boot.handed_over(make_snaps)
         text = install_by_cloud_init.user_data(entry, apt_mirror.find(mirror), kind=kind)
         if kind is VM:
-            return install_by_cloud_init.fill_in_vm(entry, make_base(), host, say, text, root)
+            return install_by_cloud_init.fill_in_vm(entry, make_base(), host, say, text, root, files)
         base = base_image.base_of(entry)
         if base.suite:
             made = make_base()
-            fingerprint = upload.give(made.rootfs, base_image.seeded(made.metadata), host)
+            with made.metadata.open("rb") as metadata:
+                fingerprint = upload.give(made.rootfs, base_image.seeded(metadata), host)
         else:
-            say(f"the lab host gets image {base.alias} of {base.server}")
-            fingerprint = base_image.pull(base, host)
-        return install_by_cloud_init.fill_in_container(entry, fingerprint, host, say, text, root)
+            say(f"getting image {base.alias} of {base.server}")
+            fingerprint = base_image.fetched(base, host)
+        return install_by_cloud_init.fill_in_container(entry, fingerprint, host, say, text, root, files)
 
     return fill
 

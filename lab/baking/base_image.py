@@ -1,6 +1,6 @@
 """Base images: what cloud-init installs builds in.
 
-The lab host downloads them, or they are made here of Debian's packages, as all for VMs are.
+They are downloaded, or made here of Debian's packages, as all for VMs are.
 """
 
 from __future__ import annotations
@@ -8,21 +8,28 @@ from __future__ import annotations
 import io
 import tarfile
 import tomllib
-from pathlib import Path
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import IO, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from clusterproof.lab.baking import image_server
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.product_file import explain
 from clusterproof.lab.builds.sources import DebianSuite
-from clusterproof.lab.core.api import ApiError
-from clusterproof.lab.core.errors import LabError, UsageError
+from clusterproof.lab.core.errors import UsageError
+from clusterproof.lab.host import upload
 from clusterproof.lab.host.host import Host
+from clusterproof.lab.images import making
 from clusterproof.lab.images.recipe import CLOUD_INIT
 
-# Seconds for downloading an image over a slow network.
-PULL = 1800.0
+# Units that would act on the kernel that a container shares, before the image is made a member's.
+ON_THE_HOST = (
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+    "systemd-modules-load.service",
+    "systemd-sysctl.service",
+)
 # cloud-init's NoCloud seed, which a server writes from the instance's configuration.
 SEED = "/var/lib/cloud/seed/nocloud-net"
 TEMPLATES = {
@@ -40,7 +47,6 @@ class Base(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     server: str = ""
-    protocol: str = "simplestreams"
     alias: str = ""
     suite: str = ""
     vm: str = ""
@@ -87,10 +93,14 @@ def base_build(build: CatalogueBuild) -> CatalogueBuild:
     return CatalogueBuild(facts, build.version, build.track, source)
 
 
-def seeded(metadata: Path) -> bytes:
-    """Return the description of an image, the tar ``metadata``, with cloud-init's seed among its templates."""
+def seeded(metadata: IO[bytes], kept_off: Sequence[str] = ()) -> bytes:
+    """Return the description of an image, the tar ``metadata``, with cloud-init's seed among its templates.
+
+    The units ``kept_off`` are not started, by a condition that never holds: what masks a unit is a link, and no
+    server writes a file where one leads out of the instance.
+    """
     found = io.BytesIO()
-    with tarfile.open(metadata) as old, tarfile.open(fileobj=found, mode="w") as new:
+    with tarfile.open(fileobj=metadata) as old, tarfile.open(fileobj=found, mode="w") as new:
         for entry in old:
             content = old.extractfile(entry)
             text = content.read() if content else b""
@@ -99,26 +109,29 @@ def seeded(metadata: Path) -> bytes:
                     f"  {SEED}/{name}:\n    when: [create, copy]\n    template: {name}.tpl\n"
                     for name in TEMPLATES
                 ).encode()
+                text += "".join(
+                    f"  /etc/systemd/system/{unit}.d/clusterproof.conf:\n    when: [create, copy]\n"
+                    "    template: never.tpl\n"
+                    for unit in kept_off
+                ).encode()
             _add(new, entry.name, text)
         for name, template in TEMPLATES.items():
             _add(new, f"templates/{name}.tpl", template.encode())
+        _add(new, "templates/never.tpl", b"[Unit]\nConditionPathExists=/never\n")
     return found.getvalue()
 
 
-def pull(base: Base, host: Host) -> str:
-    """Let the host download an image; return its fingerprint. Raises LabError."""
-    source = {
-        "type": "image",
-        "mode": "pull",
-        "server": base.server,
-        "protocol": base.protocol,
-        "alias": base.alias,
-    }
-    try:
-        done = host.api.post("images", {"source": source, "auto_update": False}, timeout=PULL)
-    except ApiError as error:
-        raise LabError(f"the lab host cannot get image {base.alias} of {base.server}: {error}") from error
-    return str(done["metadata"]["fingerprint"])
+def fetched(base: Base, host: Host) -> str:
+    """Give the host the newest image of a server, described as members' images are; return its fingerprint.
+
+    Raises LabError.
+    """
+    found, file = image_server.fetch(base.server, base.alias)
+    description = io.BytesIO()
+    values = {"build": base.alias, "version": found.version, "digest": found.sha256}
+    making.describe(description, values, created=1)
+    description.seek(0)
+    return upload.give(file, seeded(description, kept_off=ON_THE_HOST), host)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clusterproof.lab.builds.apt_mirror import Mirror
 from clusterproof.lab.builds.build import CatalogueBuild
-from clusterproof.lab.builds.sources import SNAP_FILE
+from clusterproof.lab.builds.sources import SNAP_FILES
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.templates import templates
 from clusterproof.lab.host.host import Host
@@ -35,10 +35,13 @@ SHUTDOWN = 120.0
 SUCCEEDED = (0, 2)
 # Installed by the first boot beside the product and a member's packages.
 TOOLS = ("ca-certificates", "curl", "gpg")
+# What the script that installs the product has printed.
+LOG = "/run/clusterproof-install.log"
 # Members keep nothing of what cloud-init learnt at the first boot, and containers start without it.
 CLEAN = (
     "cloud-init clean --logs && "
-    f"rm -rf /run/clusterproof-install {SNAP_FILE} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /root/.ssh"
+    f"rm -rf /run/clusterproof-install {LOG} {SNAP_FILES} /var/lib/apt/lists/* /var/cache/apt/archives/*.deb "
+    "/root/.ssh"
 )
 DISABLE = {"container": "touch /etc/cloud/cloud-init.disabled", "vm": "true"}
 _ENVIRONMENT = templates(CLOUD_INIT)
@@ -51,46 +54,67 @@ def user_data(
     source = build.first_boot
     return _ENVIRONMENT.get_template(source.template).render(
         packages=sorted({*member_packages(images_dir), *TOOLS}),
+        folder=SNAP_FILES,
         **source.values(build, product_packages(build, kind), mirror.archive),
     )
 
 
 def fill_in_container(
-    build: CatalogueBuild, fingerprint: str, host: Host, progress: Progress, text: str, root: Path
+    build: CatalogueBuild,
+    fingerprint: str,
+    host: Host,
+    progress: Progress,
+    text: str,
+    root: Path,
+    files: Sequence[Path] = (),
 ) -> str:
     """Install ``build`` at the first boot of image ``fingerprint`` with user-data ``text``, and fill ``root``.
 
-    Returns the version that was installed. Raises LabError.
+    ``files`` are handed over to the installation. Returns the version that was installed. Raises LabError.
     """
     image = Image(build.installed(build.version), build.facts, "", fingerprint)
     machine = Container(host, _name(host), image, config={"cloud-init.user-data": text})
-    return _fill(build, machine, progress, lambda: _fetch(machine, host, root))
+    return _fill(build, machine, progress, files, lambda: _fetch(machine, host, root))
 
 
 def fill_in_vm(
-    build: CatalogueBuild, base: RootfsImage, host: Host, progress: Progress, text: str, root: Path
+    build: CatalogueBuild,
+    base: RootfsImage,
+    host: Host,
+    progress: Progress,
+    text: str,
+    root: Path,
+    files: Sequence[Path] = (),
 ) -> str:
     """Do the same as ``fill_in_container`` in a QEMU VM with the image ``base``."""
     image = Image(build.installed(build.version), build.facts, base.digest, "")
     cluster = VirtualMachines(host.run)
     machine = VirtualMachine(host.run, _name(host), image, 1, cluster.segment, cluster.keys, user_data=text)
-    return _fill(build, machine, progress, lambda: _fetch_disk(machine, base, root))
+    return _fill(build, machine, progress, files, lambda: _fetch_disk(machine, base, root))
 
 
 def _name(host: Host) -> str:
     return f"{prefix(host.run)}-bake"
 
 
-def _fill(build: CatalogueBuild, machine: Machine, progress: Progress, fetch: Callable[[], None]) -> str:
+def _fill(
+    build: CatalogueBuild,
+    machine: Machine,
+    progress: Progress,
+    files: Sequence[Path],
+    fetch: Callable[[], None],
+) -> str:
     """Let ``machine`` install ``build`` at its first boot, and ``fetch`` its file system; return the version."""
     source = build.first_boot
     try:
         progress("booting")
         machine.create()
         machine.start()
-        if file := source.handed_over:
-            machine.write(f"{SNAP_FILE}.part", file.read_bytes())
-            _do(build, machine, f"mv {SNAP_FILE}.part {SNAP_FILE}")
+        if files:
+            _do(build, machine, f"mkdir {SNAP_FILES}.part")
+            for number, file in enumerate(files, 1):
+                machine.write(f"{SNAP_FILES}.part/{number}.snap", file.read_bytes())
+            _do(build, machine, f"mv {SNAP_FILES}.part {SNAP_FILES}")
         progress("installing by cloud-init")
         _wait(build, machine)
         version = source.installed_version(build, lambda command: _do(build, machine, command).stdout)
@@ -110,8 +134,10 @@ def _wait(build: CatalogueBuild, machine: Machine) -> None:
     except CommandTimeoutError as error:
         raise LabError(f"{build.name}: cloud-init has not ended after {INSTALL:g} s") from error
     if done.rc not in SUCCEEDED or "status: done" not in done.stdout:
+        # What was to be installed says why it was not; what comes before that, cloud-init does.
+        own = machine.execute(["tail", "-n", "8", LOG], timeout=30).stdout.splitlines()
         log = machine.execute(["tail", "-n", "8", "/var/log/cloud-init-output.log"], timeout=30)
-        lines = [*done.stdout.splitlines(), *log.stdout.splitlines()]
+        lines = own or [*done.stdout.lstrip(".").splitlines(), *log.stdout.splitlines()]
         said = " | ".join(line.strip() for line in lines if line.strip())
         raise LabError(f"{build.name} could not be installed by cloud-init: {said}")
 

@@ -4,7 +4,8 @@
 ``incus@7.0.2=path/to/tree`` a folder that is laid over the base's root file system. Their image is made at
 once, as the name of the build depends on the version that it reports; a daemon is asked for it in a container of
 the lab host. ``lxd=path/to/file.snap`` is a snap, which cloud-init installs on the lab host like those of the
-store; until then its version is the file's.
+store; until then its version is the file's. Its base and ``snapd`` are taken from files, too, where they lie
+beside it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from clusterproof.lab.baking import reported_version
+from clusterproof.lab.builds import snap_files
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.catalogue import Catalogue
 from clusterproof.lab.builds.sources import (
@@ -33,6 +33,7 @@ from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.host import sweeping
 from clusterproof.lab.images import making, rootfs
 from clusterproof.lab.images.logged_commands import Progress
+from clusterproof.lab.images.recipe import debian_architecture
 from clusterproof.lab.images.rootfs import RootfsImage
 
 FORM = (
@@ -46,6 +47,8 @@ _SOURCES: dict[str, type[Sideload]] = {
 }
 _ELF = b"\x7fELF"
 _SQUASHFS = b"hsqs"
+# The image of lab/cloud-init/images.toml for a snap that has all of these beside it.
+OFFLINE_IMAGE = "debian-trixie"
 
 
 def add(
@@ -143,31 +146,28 @@ def _snap(name: str, path: Path, known: Catalogue) -> CatalogueBuild:
     if not snaps:
         raise UsageError(f"--sideload: {name} is not packaged as a snap; {FORM}")
     channel, boot = snaps[0]
-    said = _described(path)
+    try:
+        said = snap_files.described(path)
+    except LabError as error:
+        raise UsageError(f"--sideload: {error}") from error
     if said.get("name") != boot.snap_name:
         raise UsageError(f'--sideload: {path} is the snap "{said.get("name")}" and not {boot.snap_name}')
+    architectures = said.get("architectures", ["all"])
+    if not {"all", debian_architecture()} & {str(one) for one in _listed(architectures)}:
+        made_for = ", ".join(map(str, _listed(architectures)))
+        raise UsageError(f"--sideload: {path} is for {made_for}, and this computer is {debian_architecture()}")
+    beside = snap_files.beside(path)
     # The version of a development snap is the name of its commit, which cannot be ordered.
     version = re.match(r"\d+(\.\d+)*", str(said.get("version", "")))
-    source = SnapFile(boot.image, boot.snap_name, path, _digest(path))
+    # With all that it needs beside it no store is asked, and neither is another image server.
+    image = OFFLINE_IMAGE if len(beside) == len(snap_files.NEEDED) else boot.image
+    source = SnapFile(image, boot.snap_name, path, _digest(path), beside)
     build = CatalogueBuild(channel.facts, facts.guess("latest"), "", source)
     return build.found(build.identity(version[0] if version else build.version))
 
 
-def _described(path: Path) -> dict[str, object]:
-    """Return the ``meta/snap.yaml`` of a snap. Raises UsageError, LabError."""
-    try:
-        done = subprocess.run(
-            ["unsquashfs", "-cat", str(path), "meta/snap.yaml"], capture_output=True, check=False, timeout=60
-        )
-    except OSError as error:
-        raise LabError("reading a snap needs unsquashfs; run lab/bootstrap") from error
-    try:
-        found = yaml.safe_load(done.stdout) if done.returncode == 0 else None
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
-        raise UsageError(f"--sideload: {path} is not a snap: it has no meta/snap.yaml that can be read")
-    return found
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _digest(path: Path) -> str:

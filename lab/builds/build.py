@@ -21,6 +21,7 @@ FindRevision = Callable[[str, str], int]
 Ask = Callable[[str], str]
 
 
+
 class Filler(Protocol):
     """What can fill the root file system of an image. Each method returns the installed version."""
 
@@ -68,7 +69,7 @@ class Source(ABC):
         return version
 
     def resolved(self, find: FindRevision) -> Source:  # noqa: ARG002 - only a snap's channel has something to find
-        """Return the source with the revision that its channel has now. Raises LabError."""
+        """Return the source with its channel's revision of now, or why it has none. Raises UsageError."""
         return self
 
     @property
@@ -83,7 +84,7 @@ class Source(ABC):
 
     @property
     def base_build(self) -> CatalogueBuild | None:
-        """The build of the catalogue of which a part is replaced by the user's; else None."""
+        """The build of the catalogue that it is made of; else None."""
         return None
 
     @property
@@ -112,6 +113,10 @@ class Source(ABC):
         return None
 
 
+# Makes the files to install from of another build's packages, and returns them; raises LabError.
+MakeFiles = Callable[["CatalogueBuild"], Sequence[Path]]
+
+
 class FirstBoot(Source):
     """A source from which cloud-init installs at the first boot of an image that others have made.
 
@@ -138,10 +143,12 @@ class FirstBoot(Source):
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the identity of what was installed as ``build``. Raises LabError where it is something else."""
 
-    @property
-    def handed_over(self) -> Path | None:
-        """The user's file that the installation waits for."""
-        return None
+    def handed_over(self, make: MakeFiles) -> Sequence[Path]:  # noqa: ARG002 - most are on the network
+        """Return the files that the installation waits for; ``make`` makes those that are nobody's yet.
+
+        Raises LabError.
+        """
+        return ()
 
     @property
     def snap_name(self) -> str:
@@ -211,7 +218,7 @@ class CatalogueBuild:
         return replace(self, version=version, track=self.facts.track_of(version))
 
     def resolved(self, find: FindRevision) -> Self:
-        """Return the build with the revision that its channel has now. Raises LabError."""
+        """Return the build with its channel's revision of now, or why it has none. Raises UsageError."""
         return replace(self, source=self.source.resolved(find))
 
     def installed(

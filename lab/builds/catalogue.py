@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from debian.debian_support import Version
@@ -78,9 +78,18 @@ class Catalogue:
         raise UsageError(f'product "{name}" is not in lab/products (known: {known})')
 
     def pairs(self) -> list[tuple[CatalogueBuild, CatalogueBuild]]:
-        """Return (older, newer) for builds next to each other in the same product."""
+        """Return (older, newer) for builds next to each other in the same product.
+
+        Upstream supports upgrades from a channel to a riskier one of its track, and from one track to the next
+        between what is stable in both: what is on edge may have a database that no release knows yet.
+        """
         by_packaging = sorted(self.builds, key=lambda build: build.packaging)
-        return [(old, new) for old, new in pairwise(by_packaging) if old.packaging == new.packaging]
+        tracks = [list(group) for _, group in groupby(by_packaging, key=_line)]
+        safest = pairwise(track[0] for track in tracks)
+        next_track = [(old, new) for old, new in safest if old.packaging == new.packaging]
+        within = [pair for track in tracks for pair in pairwise(track)]
+        place = {build.name: number for number, build in enumerate(by_packaging)}
+        return sorted([*next_track, *within], key=lambda pair: place[pair[1].name])
 
     def _named(self, name: str) -> bool:
         return any(name in (build.name, build.product) for build in self.builds)
@@ -133,5 +142,10 @@ def load(folder: Path = PRODUCTS) -> Catalogue:
     return Catalogue(tuple(product.facts() for _, product in sorted(products.items())), tuple(builds))
 
 
-def _order(build: CatalogueBuild) -> tuple[str, Version, str]:
-    return build.product, parse_version(build.version), build.asked
+def _order(build: CatalogueBuild) -> tuple[str, Version, int, str]:
+    return build.product, parse_version(build.version), build.source.risk, build.asked
+
+
+def _line(build: CatalogueBuild) -> tuple[tuple[str, str], Version]:
+    """Return what the channels of one track have in common until they are installed; other builds are alone."""
+    return build.packaging, parse_version(build.version)

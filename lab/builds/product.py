@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,9 +44,11 @@ class ProductFacts(Data):
     the daemon runs against the cluster database at its next start. The first of ``packages`` is
     the one whose version is the build's; members that are VMs have ``vm_packages``, too. ``extensions`` are API
     extensions that scenarios ask for and that only builds have which the catalogue cannot install yet.
+    ``packaged`` says how the server is handled on a member (lab/cluster/packaging.py).
     """
 
     name: Product
+    packaged: Literal["package", "snap"] = "package"
     client: str
     admin: tuple[str, ...] = Field(min_length=1)
     daemon: str = Field(pattern="^/")
@@ -59,6 +63,14 @@ class ProductFacts(Data):
     units: Units
     tracks: tuple[Track, ...] = Field(min_length=1)
     extensions: tuple[str, ...] = ()
+
+    @property
+    def pid_file(self) -> str:
+        """Where the number of a server is that has left the cgroup of its unit; empty where it stays there."""
+        if self.packaged != "snap":
+            return ""
+        # In the snap's folder for what outlives a revision (snapcraft/commands/daemon.start of LXD).
+        return str(PurePosixPath(self.state_dir).with_name(f"{self.name}.pid"))
 
     def guess(self, channel: str) -> str:
         """Return a version to sort ``channel`` by until it is installed: its own, else the newest track's."""

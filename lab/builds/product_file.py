@@ -5,14 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from clusterproof.builds import parse_version
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.product import FEATURE, Data, ProductFacts, Units
-from clusterproof.lab.builds.sources import AptChannel, DebianSuite, SnapChannel
+from clusterproof.lab.builds.sources import AptChannel, DebianSuite, RehearsalSnap, SnapChannel
 from clusterproof.lab.core.errors import UsageError
 
 
@@ -20,6 +20,7 @@ class Layout(Data):
     """What differs from the product's own facts where a build is packaged in another way."""
 
     name: str = Field(min_length=1)
+    packaged: Literal["package", "snap"] | None = None
     client: str | None = None
     admin: tuple[str, ...] | None = None
     daemon: str | None = None
@@ -58,12 +59,25 @@ class Channels(Data):
     source: Annotated[SnapChannel | AptChannel, Field(discriminator="kind")]
 
 
+class Rehearsals(Data):
+    """Snaps that are made of builds of the file, ``of`` these versions, and installed in ``image``.
+
+    ``layout`` names one of the product's layouts, ``snap`` is the snap's name.
+    """
+
+    of: tuple[str, ...] = Field(min_length=1)
+    layout: str
+    image: str
+    snap: str
+
+
 class ProductFile(ProductFacts):
     """A whole file."""
 
     builds: tuple[BuildEntry, ...] = ()
     layouts: tuple[Layout, ...] = ()
     channels: tuple[Channels, ...] = ()
+    rehearsals: tuple[Rehearsals, ...] = ()
 
     def facts(self, layout: str = "") -> ProductFacts:
         """Return the facts of the product as ``layout`` packages it; without one, as the file begins."""
@@ -80,8 +94,14 @@ class ProductFile(ProductFacts):
     def catalogue_builds(self) -> Iterator[CatalogueBuild]:
         """Yield the builds and channels of the file."""
         facts = self.facts()
-        for entry in self.builds:
-            yield CatalogueBuild(facts, entry.version, entry.track, entry.source)
+        packaged = {
+            one.version: CatalogueBuild(facts, one.version, one.track, one.source) for one in self.builds
+        }
+        yield from packaged.values()
+        for rehearsed in self.rehearsals:
+            for build in (packaged[version] for version in rehearsed.of):
+                source = RehearsalSnap(rehearsed.image, rehearsed.snap, build)
+                yield CatalogueBuild(self.facts(rehearsed.layout), build.version, build.track, source)
         for channels in self.channels:
             laid_out = self.facts(channels.layout)
             for name in channels.names:
@@ -102,11 +122,18 @@ class ProductFile(ProductFacts):
                     f'build {build.version} has track "{build.track}", '
                     f"which is none of {', '.join(tracks)}"
                 )
-        for channels in self.channels:
-            layouts = [layout.name for layout in self.layouts]
-            if channels.layout and channels.layout not in layouts:
+        layouts = [layout.name for layout in self.layouts]
+        for kind, wanted in (
+            *(("channels", one.layout) for one in self.channels if one.layout),
+            *(("rehearsals", one.layout) for one in self.rehearsals),
+        ):
+            if wanted not in layouts:
                 known = ", ".join(layouts) or "none"
-                raise ValueError(f'channels have layout "{channels.layout}", which is none of {known}')
+                raise ValueError(f'{kind} have layout "{wanted}", which is none of {known}')
+        for version in (version for one in self.rehearsals for version in one.of):
+            if version not in versions:
+                known = ", ".join(versions) or "none"
+                raise ValueError(f"rehearsals are of build {version}, which is none of {known}")
         if FEATURE not in tracks:
             raise ValueError(f'there is no track "{FEATURE}"; it has the releases that no other track has')
         return self

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import RISKS
+from clusterproof.lab.core import fetching
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.unreachable import why_unreachable
 
 STORE = "https://api.snapcraft.io"
-TIMEOUT = 30.0
 # The store's names of the architectures that the kernel calls otherwise.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -31,11 +31,20 @@ class _Part(BaseModel):
 
 
 class Channel(_Part):
-    """Where a revision is released to."""
+    """Where a revision is released to.
 
+    ``name`` has a third part where it is a branch, which a developer has opened for a moment.
+    """
+
+    name: str = ""
     track: str
     risk: Literal["stable", "candidate", "beta", "edge"]
     architecture: str
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether it is a branch, which has the track and risk of the channel that it is opened on."""
+        return self.name not in ("", self.risk, f"{self.track}/{self.risk}")
 
 
 class Release(_Part):
@@ -60,7 +69,11 @@ class Answer(_Part):
         track, _, risk = channel.rpartition("/")
         if not track or risk not in RISKS:
             raise UsageError(f'channel "{channel}" is not like 5.21/stable (risks: {", ".join(RISKS)})')
-        mine = [release for release in self.channel_map if release.channel.architecture == architecture]
+        mine = [
+            release
+            for release in self.channel_map
+            if release.channel.architecture == architecture and not release.channel.is_branch
+        ]
         for wanted in reversed(RISKS[: RISKS.index(risk) + 1]):
             for release in mine:
                 if (release.channel.track, release.channel.risk) == (track, wanted):
@@ -77,44 +90,57 @@ def architecture() -> str:
     return ARCHITECTURES.get(name, name)
 
 
-def resolve(snap: str, channel: str) -> Release:
-    """Return which revision of ``snap`` is in ``channel`` now.
+def ask(snap: str) -> Answer:
+    """Return what the store says of ``snap``, all channels in one answer.
 
     ``LAB_SNAP_STORE`` is the address of another store. Raises LabError where it does not answer or has none.
     """
     store = os.environ.get("LAB_SNAP_STORE", STORE).rstrip("/")
     url = f"{store}/v2/snaps/info/{snap}"
     try:
-        answer = requests.get(
+        content = fetching.get(
             url,
             params={"fields": "revision,version", "architecture": architecture()},
             headers={"Snap-Device-Series": "16"},
-            timeout=TIMEOUT,
         )
-        answer.raise_for_status()
-        found = Answer.model_validate_json(answer.content)
+        return Answer.model_validate_json(content)
     except requests.HTTPError as error:
-        raise LabError(f"the snap store has no snap {snap} ({error})") from error
+        raise LabError(f"the snap store has no answer about {snap} ({error})") from error
     except requests.RequestException as error:
         raise LabError(
-            f"the snap store cannot be asked for {snap} {channel} at {store}: {why_unreachable(error)}; "
+            f"the snap store cannot be asked for {snap} at {store}: {why_unreachable(error)}; "
             "name another one with LAB_SNAP_STORE, or a revision that is baked: --build CHANNEL=REVISION"
         ) from error
     except ValidationError as error:
-        raise LabError(f"the snap store's answer at {url} is not of its documented form: {error}") from error
-    return found.find(channel, architecture())
+        what = error.errors()[0]
+        where = ".".join(str(part) for part in what["loc"]) or "the whole"
+        raise LabError(
+            f"the snap store's answer at {url} is not of its documented form ({where}: {what['msg']})"
+        ) from error
 
 
 def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = None) -> list[CatalogueBuild]:
-    """Return ``builds``, each channel of a snap with its revision; the store is asked once for each.
+    """Return ``builds``, each channel of a snap with its revision; the store is asked once for each snap.
 
-    ``known`` has revisions by build's name that were found before, so that all of a run have the same.
-    Raises LabError.
+    ``known`` has revisions by build's name that were found before, so that all of a run have the same. A channel
+    for which there is none has the reason instead: its cells are blocked, and all others run. Raises UsageError.
     """
+    answers: dict[str, Answer | LabError] = {}
+
+    def answer(snap: str) -> Answer:
+        if snap not in answers:
+            try:
+                answers[snap] = ask(snap)
+            except LabError as error:
+                answers[snap] = error
+        found = answers[snap]
+        if isinstance(found, LabError):
+            raise found
+        return found
 
     def one(build: CatalogueBuild) -> CatalogueBuild:
         def find(snap: str, channel: str) -> int:
-            return (known or {}).get(build.name) or resolve(snap, channel).revision
+            return (known or {}).get(build.name) or answer(snap).find(channel, architecture()).revision
 
         return build.resolved(find)
 

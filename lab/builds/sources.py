@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,14 +12,28 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from clusterproof.lab.builds.build import Ask, CatalogueBuild, Filler, FindRevision, FirstBoot, Source
+from clusterproof.builds import UNRELEASED
+from clusterproof.lab.builds import snap_files
+from clusterproof.lab.builds.build import (
+    Ask,
+    CatalogueBuild,
+    Filler,
+    FindRevision,
+    FirstBoot,
+    MakeFiles,
+    Source,
+)
 from clusterproof.lab.builds.product import Data
-from clusterproof.lab.core.errors import LabError
+from clusterproof.lab.core.errors import LabError, UsageError
 
 # The risks of a snap's track, the safest first.
 RISKS = ("stable", "candidate", "beta", "edge")
-# Where the user's snap is put for the installation, which waits for it.
-SNAP_FILE = "/root/clusterproof.snap"
+# Those of an apt source's channels beside one with long-term support.
+_APT_RISKS = {"stable": 1, "daily": 2}
+# Where snaps that are files are put for the installation, which waits for the last of them.
+SNAP_FILES = "/root/clusterproof-snaps"
+# What rehearsal snaps are made of.
+REHEARSAL = Path(__file__).parents[1] / "rehearsal"
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 KEYRING = "/etc/apt/keyrings/clusterproof.asc"
 
@@ -88,7 +103,10 @@ class _Channel(_Table, FirstBoot):
 
 
 class SnapChannel(_Channel):
-    """A channel of a snap, in the revision that it had when the run began; ``revision`` is 0 until then."""
+    """A channel of a snap, in the revision that it had when the run began; ``revision`` is 0 until then.
+
+    ``absent`` says why there is none.
+    """
 
     takes_revision: ClassVar[bool] = True
     template: ClassVar[str] = "install-snap.yaml"
@@ -96,6 +114,7 @@ class SnapChannel(_Channel):
     kind: Literal["snap"]
     snap: str = Field(pattern=r"^[a-z0-9-]+$")
     revision: int = 0
+    absent: str = Field(default="", exclude=True)
 
     @property
     def label(self) -> str:
@@ -103,9 +122,16 @@ class SnapChannel(_Channel):
         return f"snap {self.channel}" + (f" revision {self.revision}" if self.revision else "")
 
     def resolved(self, find: FindRevision) -> Self:
-        """Return the source with the revision that the channel has now, unless it has one. Raises LabError."""
-        revision = self.revision or find(self.snap, self.channel)
-        return self.model_copy(update={"revision": revision})
+        """Return the source with the revision that the channel has now, unless it has one, or why it has none.
+
+        Raises UsageError for what is no channel.
+        """
+        try:
+            return self.model_copy(update={"revision": self.revision or find(self.snap, self.channel)})
+        except UsageError:
+            raise
+        except LabError as error:
+            return self.model_copy(update={"absent": str(error)})
 
     @property
     def snap_revision(self) -> tuple[str, int] | None:
@@ -127,18 +153,26 @@ class SnapChannel(_Channel):
         """The name of the snap."""
         return self.snap
 
+    def handed_over(self, make: MakeFiles) -> Sequence[Path]:  # noqa: ARG002 - they were downloaded
+        """Return the files of the revision, where it need not be downloaded."""
+        return snap_files.downloaded(self.snap, self.revision)
+
     def values(
         self, build: CatalogueBuild, packages: Sequence[str], archive: str | None  # noqa: ARG002
     ) -> dict[str, object]:
-        """Return what the template takes: a snap has neither packages nor an archive."""
-        return {"snap": self.snap, "channel": self.channel, "revision": self.revision, "file": ""}
+        """Return what the template takes: a snap has neither packages nor an archive. Raises LabError."""
+        if not self.revision:
+            raise LabError(f"{build.name} cannot be installed: {self.absent or 'its channel was not resolved'}")
+        files = len(snap_files.downloaded(self.snap, self.revision))
+        return {"snap": self.snap, "channel": self.channel, "revision": self.revision, "files": files}
 
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the version that the product reports, with the revision."""
         installed = ask(f"snap list {shlex.quote(self.snap)}").splitlines()[1].split()[2]
-        if installed != str(self.revision):
+        # What snapd takes from a file has no revision of the store's.
+        if installed != str(self.revision) and not snap_files.downloaded(self.snap, self.revision):
             raise LabError(f"{build.name}: revision {installed} was installed, not {self.revision}")
-        return _reported(build, ask) + self.version_suffix
+        return _of_snap(build, ask, self.snap) + self.version_suffix
 
 
 class AptChannel(_Channel):
@@ -164,6 +198,11 @@ class AptChannel(_Channel):
         if self.uri and not self.key:
             raise ValueError(f'uri "{self.uri}" needs key and fingerprint')
         return self
+
+    @property
+    def risk(self) -> int:
+        """The rank of the channel, 0 for one that is named neither for what is released nor for every day."""
+        return _APT_RISKS.get(self.channel.rpartition("/")[2], 0)
 
     @property
     def label(self) -> str:
@@ -194,7 +233,10 @@ class AptChannel(_Channel):
 
 @dataclass(frozen=True)
 class SnapFile(FirstBoot):
-    """The user's snap, the file at ``path``, identified by its SHA-256 ``digest``."""
+    """The user's snap, the file at ``path``, identified by its SHA-256 ``digest``.
+
+    ``beside`` are the snaps that it needs, installed before it: its base, and ``snapd``.
+    """
 
     default: ClassVar[bool] = True
     template: ClassVar[str] = "install-snap.yaml"
@@ -203,6 +245,7 @@ class SnapFile(FirstBoot):
     snap: str
     path: Path
     digest: str
+    beside: tuple[Path, ...] = ()
 
     @property
     def label(self) -> str:
@@ -212,17 +255,18 @@ class SnapFile(FirstBoot):
     @property
     def recipe(self) -> dict[str, object]:
         """The source as plain data: not where the file is, but what is in it."""
-        return {"kind": "snap-file", "image": self.image, "snap": self.snap, "digest": self.digest}
+        beside = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.beside]
+        digests = {"digest": self.digest, **({"beside": beside} if beside else {})}
+        return {"kind": "snap-file", "image": self.image, "snap": self.snap, **digests}
 
     @property
     def version_suffix(self) -> str:
         """What the version of a snap file ends with."""
         return sideload_suffix(self.digest)
 
-    @property
-    def handed_over(self) -> Path:
-        """The file."""
-        return self.path
+    def handed_over(self, make: MakeFiles) -> Sequence[Path]:  # noqa: ARG002 - they are the user's
+        """Return the file, after those that it needs."""
+        return (*self.beside, self.path)
 
     @property
     def snap_name(self) -> str:
@@ -233,11 +277,70 @@ class SnapFile(FirstBoot):
         self, build: CatalogueBuild, packages: Sequence[str], archive: str | None  # noqa: ARG002
     ) -> dict[str, object]:
         """Return what the template takes: a snap has neither packages nor an archive."""
-        return {"snap": self.snap, "channel": "", "revision": 0, "file": SNAP_FILE}
+        return {"snap": self.snap, "channel": "", "revision": 0, "files": 1 + len(self.beside)}
 
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the version that the product reports, with the digest of the file."""
-        return _reported(build, ask) + self.version_suffix
+        return _of_snap(build, ask, self.snap) + self.version_suffix
+
+
+@dataclass(frozen=True)
+class RehearsalSnap(FirstBoot):
+    """A snap with what the build ``packages`` installs from Debian's archive, laid out as the real snap."""
+
+    template: ClassVar[str] = "install-snap.yaml"
+
+    image: str
+    snap: str
+    packages: CatalogueBuild
+
+    def asked(self, version: str) -> str:  # noqa: ARG002 - which one it is, the packages say
+        """Return the version of the packages, as that of a channel."""
+        return f"rehearsal/{self.packages.asked}"
+
+    @property
+    def label(self) -> str:
+        """The source in a few words: ``rehearsal snap of lxd@5.0.2``."""
+        return f"rehearsal snap of {self.packages.name}"
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """The source as plain data: with what is in the files that the snaps are made of."""
+        files = {
+            str(path.relative_to(REHEARSAL)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(REHEARSAL.rglob("*"))
+            if path.is_file() and path.suffix != ".md"
+        }
+        return {"kind": "rehearsal", "image": self.image, "snap": self.snap, "files": files}
+
+    @property
+    def base_build(self) -> CatalogueBuild:
+        """The build whose packages are in it."""
+        return self.packages
+
+    @property
+    def version_suffix(self) -> str:
+        """What tells it from the package of the same version."""
+        return "+rehearsal"
+
+    @property
+    def snap_name(self) -> str:
+        """The name of the snap."""
+        return self.snap
+
+    def handed_over(self, make: MakeFiles) -> Sequence[Path]:
+        """Return the three snaps."""
+        return make(self.packages)
+
+    def values(
+        self, build: CatalogueBuild, packages: Sequence[str], archive: str | None  # noqa: ARG002
+    ) -> dict[str, object]:
+        """Return what the template takes."""
+        return {"snap": self.snap, "channel": "", "revision": 0, "files": 3}
+
+    def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
+        """Return the snap's version, which is the package's, once the product has said that it is that."""
+        return _of_snap(build, ask, self.snap) + self.version_suffix
 
 
 @dataclass(frozen=True)
@@ -363,4 +466,19 @@ def sideload_suffix(digest: str) -> str:
 
 
 def _reported(build: CatalogueBuild, ask: Ask) -> str:
-    return ask(f"{build.facts.daemon} --version").split()[0]
+    """Return the version that the product reports: the first word, as releases with long-term support say so."""
+    return ask(shlex.join([*build.facts.admin, "--version"])).split()[0]
+
+
+def _of_snap(build: CatalogueBuild, ask: Ask, snap: str) -> str:
+    """Return the version of the installed ``snap``: what the product reports, and what the snap adds to that.
+
+    A snap of a commit after a release has the commit's name (``git-3c5fda7``), while the product reports that
+    release; ``UNRELEASED`` tells it from that.
+    """
+    stated = ask(f"snap list {shlex.quote(snap)}").splitlines()[1].split()[1]
+    reported = _reported(build, ask)
+    if stated.startswith("git-"):
+        return f"{reported}{UNRELEASED}{stated.removeprefix('git-')}"
+    # Of stable snaps it ends with the commit of the packaging, which changes without the product.
+    return stated if stated.startswith(f"{reported}+") else reported

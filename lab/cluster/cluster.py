@@ -326,7 +326,9 @@ class Cluster:
             member.run(["sync"], check=True)
             member.machine.reimage(image)
             member.machine.start()
+            _prepare(member)
             self._clients.pop(member.name, None)
+            _check_installed(member)
             member.daemon.start()
 
     # Ending
@@ -370,8 +372,10 @@ class Cluster:
             raise LabError(self._watch.seen)
         self.substrate.check_room()
         for member in self.members:
-            if member.machine.should_run and not member.machine.running():
-                raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+            if member.machine.should_run:
+                if not member.machine.running():
+                    raise LabError(f"member {member.name} stopped, and no scenario stopped it")
+                _check_installed(member)
 
     def own_crashes(self) -> list[Crash]:
         """Return ``crashes``, all of which are the daemons' own. Raises LabError where one was killed."""
@@ -417,6 +421,16 @@ def _init(member: Member, seed: str) -> None:
     member.run(_init_argv(member), stdin=seed, timeout=JOIN, check=True)
 
 
+def _check_installed(member: Member) -> None:
+    """Raise LabError where the product has put another revision of itself beside the one of its image."""
+    asks = member.daemon.packaging.asks_installed
+    with _looking(member):
+        found = member.machine.execute(["sh", "-c", asks], timeout=TRUST).stdout.split() if asks else []
+    if len(found) > 1:
+        revisions = ", ".join(found)
+        raise LabError(f"member {member.name} has not stayed at its image's revision: it has {revisions}")
+
+
 @contextlib.contextmanager
 def _looking(member: Member) -> Iterator[None]:
     """Look at ``member``: that this takes too long is the lab's fault, as nothing is asked of the product."""
@@ -434,6 +448,15 @@ def _settle(member: Member) -> None:
 def _make(member: Member) -> None:
     member.machine.create()
     member.machine.start()
+    _prepare(member)
+
+
+def _prepare(member: Member) -> None:
+    """Raise LabError where the member is not ready for the product's first command."""
+    if command := member.daemon.packaging.prepare:
+        done = member.machine.execute(["sh", "-c", command], timeout=ONLINE)
+        if not done.ok:
+            raise LabError(f"member {member.name} cannot run its snap: {done.stderr.strip()[-300:]}")
 
 
 def _at_once(members: list[Member], do: Callable[[Member], Any]) -> None:

@@ -23,7 +23,8 @@ from typing import Literal, Protocol
 
 from clusterproof.builds import Build
 from clusterproof.lab.builds.product import ProductFacts
-from clusterproof.lab.cluster.daemon import ENDING, TAG
+from clusterproof.lab.cluster import packaging
+from clusterproof.lab.cluster.packaging import ENDING, TAG
 from clusterproof.lab.substrates.machine import Result
 
 EXITED = "98e322203f7a4ed290d09fe03c09fe15"
@@ -37,6 +38,8 @@ SAID = re.compile(
     r"|(?P<assertion>[Aa]ssertion .+ failed)"
     r"|^(?P<signal>SIG[A-Z]+): "
 )
+# A shell's exit status for a child that a signal has ended is this and the signal's number.
+_BY_SIGNAL = 128
 # In the second line of what Go says of a signal: SI_USER, and SI_QUEUE (-1) as Go prints it.
 SENT = re.compile(rf"^PC=\S+ .*\bsigcode=(0|{2**64 - 1})\b")
 _STACK = 40  # lines of a stack that count
@@ -87,11 +90,10 @@ def crashes(member: RunsJournal) -> list[Crash]:
 
     Raises CommandTimeoutError and LabError as the member's ``run`` does.
     """
-    service = member.facts.units.service
     fields = "MESSAGE,MESSAGE_ID,EXIT_CODE,EXIT_STATUS,SYSLOG_IDENTIFIER"
     argv = (
         f"journalctl --sync; journalctl --no-pager --output=json --output-fields={fields} "
-        f"_SYSTEMD_UNIT={service} + UNIT={service} + SYSLOG_IDENTIFIER={TAG}"
+        f"{packaging.of(member.facts).journal} + SYSLOG_IDENTIFIER={TAG}"
     )
     return list(found_in(member.name, member.build.name, member.run(argv, timeout=60).stdout.splitlines()))
 
@@ -150,6 +152,9 @@ class _Watch:
 
     def _ended(self, entry: dict[str, str]) -> Iterator[Crash]:
         code, status, message = entry.get("EXIT_CODE"), entry.get("EXIT_STATUS", ""), entry["MESSAGE"]
+        if code == "exited" and status.isdigit() and int(status) > _BY_SIGNAL:
+            # The script that a snap's unit runs ends like its child, the server.
+            code, status = "killed", str(int(status) - _BY_SIGNAL)
         if self.said:
             yield from self.rest(status)
         elif code != "exited" and status in OWN_SIGNALS:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clusterproof.lab.builds.product import ProductFacts
+from clusterproof.lab.cluster import packaging
 from clusterproof.lab.cluster.go_binary import DAY, find_constant
+from clusterproof.lab.cluster.packaging import Packaging
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.transcript import Transcript
 from clusterproof.lab.core.waiting import NotObservedError, eventually
@@ -23,18 +25,9 @@ READY = 120.0
 # A daemon whose state and log have not changed for this long is taken for settled, and looked at no longer than
 # that: one that waits for another member is never ready.
 QUIET, SETTLING = 2.0, 20.0
-# What is written into a member's journal before its daemon is killed, so that the end is not taken for a crash.
-TAG, ENDING = "clusterproof", "daemon-killed"
 # Offsets of a daily task's period in a daemon's binary, by the image's digest and the task.
 _offsets: dict[tuple[str, str], int] = {}
 DROP_IN = "/etc/systemd/system/{service}.d/clusterproof.conf"
-# With the socket systemd also stops the unit that starts instances at boot, and that one's end would shut
-# all instances down.
-SPARE_INSTANCES = (
-    "mkdir -p /run/systemd/system/{startup}.d && "
-    "printf '[Service]\\nExecStop=\\n' > /run/systemd/system/{startup}.d/clusterproof.conf && "
-    "systemctl daemon-reload; "
-)
 
 
 class RunsDaemon(Protocol):
@@ -59,7 +52,7 @@ class RunsDaemon(Protocol):
 class DaemonState:
     """What systemd, the kernel and the daemon itself say of it at one moment.
 
-    ``active`` and ``sub`` are systemd's states of the service, ``pid`` its main process (0 for none) and
+    ``active`` and ``sub`` are systemd's states of the service, ``pid`` is the server's process (0 for none) and
     ``process`` that one's state in /proc (empty where there is none). ``logged`` is the size of its log (bytes).
     """
 
@@ -85,43 +78,39 @@ class Daemon:
         self._member = member
 
     @property
+    def packaging(self) -> Packaging:
+        """How the build that the member runs now is packaged."""
+        return packaging.of(self._member.facts)
+
+    @property
     def _service(self) -> str:
         return self._member.facts.units.service
 
-    @property
-    def _socket(self) -> str:
-        return self._member.facts.units.socket
-
-    @property
-    def _spare_instances(self) -> str:
-        return SPARE_INSTANCES.format(startup=self._member.facts.units.startup)
-
     def pid(self) -> int:
-        """Return the daemon's process id, 0 where it does not run."""
-        shown = self._member.run(["systemctl", "show", "--property=MainPID", "--value", self._service])
-        return int(shown.stdout.strip() or 0)
+        """Return the process id of the server, 0 where it does not run."""
+        return self._number(self.packaging.asks_pid)
+
+    def _number(self, asks: str) -> int:
+        """Return the number that the shell command ``asks`` prints, 0 where it prints none."""
+        return int(self._member.run(asks).stdout.strip() or 0)
+
+    def sees(self, path: str) -> str:
+        """Return ``path`` of the member as the daemon sees it (see Member.run, ``beside_daemon``)."""
+        return self.packaging.seen(path)
 
     def start(self, *, wait: bool = False) -> None:
         """Start socket and service; with ``wait`` until the daemon is ready (see wait_ready).
 
         Raises CommandError where systemd refuses, NotObservedError where it does not get ready.
         """
-        # How often a scenario starts it is not for systemd to limit.
-        self._member.run(
-            f"systemctl reset-failed {self._socket} {self._service} 2>/dev/null; "
-            f"systemctl start --no-block {self._socket} {self._service}",
-            check=True,
-        )
+        self._member.run(self.packaging.start, check=True)
         if wait:
             self.wait_ready()
 
     def stop(self) -> None:
         """Stop the daemon so that no client's call starts it again; its instances keep running."""
-        self._member.run(
-            f"{self._spare_instances}systemctl stop --no-block {self._socket} {self._service}; "
-            f"systemctl kill --kill-whom=main {self._service} || true"
-        )
-        eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon stopped")
+        self._member.run(self.packaging.stop)
+        self._wait_ended("stopped")
 
     def restart(self, *, wait: bool = False) -> None:
         """Stop and start the daemon; with ``wait`` until it is ready (see wait_ready)."""
@@ -131,12 +120,14 @@ class Daemon:
     def kill(self) -> None:
         """Kill the daemon (signal 9) for good; its instances keep running."""
         with self._member.transcript.step("fault", self._member.name, "kill -9 of the daemon"):
-            self._member.run(
-                f"{self._spare_instances}logger --tag {TAG} {ENDING}; systemctl stop --no-block {self._socket}; "
-                f"systemctl kill --kill-whom=main --signal=KILL {self._service}; "
-                f"systemctl stop --no-block {self._service}"
-            )
-        eventually(lambda: self.pid() == 0, within=READY, what=f"{self._member.name}: daemon killed")
+            self._member.run(self.packaging.kill)
+        self._wait_ended("killed")
+
+    def _wait_ended(self, how: str) -> None:
+        asks = self.packaging.asks_left
+        eventually(
+            lambda: self._number(asks) == 0, within=READY, what=f"{self._member.name}: daemon {how}"
+        )
 
     def set_environment(self, **variables: str | None) -> None:
         """Set or (with None) unset environment variables of the daemon; takes effect at its next start."""
@@ -155,24 +146,32 @@ class Daemon:
         Only the interval is changed, in the product's own binary on the member; it takes effect at the next
         start of the daemon. Raises LabError where the interval cannot be located beyond doubt.
         """
-        member, path = self._member, self._member.facts.daemon
+        member, into = self._member, self.packaging.replaced_by
         what = f"accelerated: {task} runs every {seconds} s instead of every 24 h"
         with member.transcript.step("fault", member.name, what) as step:
-            step["offset"] = offset = self._offset_of(task)
+            path = self._program()
+            step["offset"] = offset = self._offset_of(path, task)
             octal = "".join(f"\\{byte:03o}" for byte in (seconds * 10**9).to_bytes(8, "little"))
             # The file of a running program cannot be written to, so a changed copy replaces it.
             changed = member.run(
-                f"cp --preserve=all {path} {path}.new && printf '{octal}' | dd of={path}.new bs=1 "
-                f"seek={offset} conv=notrunc status=none && mv {path}.new {path}"
+                f"cp --preserve=all {path} {into}.new && printf '{octal}' | dd of={into}.new bs=1 "
+                f"seek={offset} conv=notrunc status=none && mv {into}.new {into}"
             )
             if not changed.ok:
-                raise LabError(f"{member.name}: cannot change {path}: {changed.stderr.strip()}")
+                raise LabError(f"{member.name}: cannot change {into}: {changed.stderr.strip()}")
 
-    def _offset_of(self, task: str) -> int:
+    def _program(self) -> str:
+        """Return where the server's program is: the first of the places for it that does not hold a script."""
+        for path in self.packaging.programs[:-1]:
+            if self._member.run(f"head -c 4 {path} | grep -q ELF").ok:
+                return path
+        return self.packaging.programs[-1]
+
+    def _offset_of(self, path: str, task: str) -> int:
         """Return where the daemon's binary has the period of ``task``: the same for all members of an image."""
         known = self._member.machine.image.digest, task
         if known not in _offsets:
-            binary = self._member.machine.read(self._member.facts.daemon)
+            binary = self._member.machine.read(path)
             _offsets[known] = find_constant(binary, task, DAY)
         return _offsets[known]
 
@@ -184,8 +183,7 @@ class Daemon:
     def _asks_ready(self) -> str:
         """The shell command that asks the daemon."""
         return (
-            f"systemctl is-active --quiet {self._service} "
-            f"|| test $(systemctl show --property=MainPID --value {self._service}) != 0 "
+            f"systemctl is-active --quiet {self._service} || test $({self.packaging.asks_pid}) != 0 "
             f"&& curl --silent --fail --max-time 5 --unix-socket {self._member.facts.socket} "
             "http://daemon/internal/ready"
         )
@@ -207,19 +205,19 @@ class Daemon:
         """Return what the daemon does at this moment."""
         seen = self._member.run(
             "export LC_ALL=C; "
-            f"pid=$(systemctl show --property=MainPID --value {self._service}); "
-            f"systemctl show --property=ActiveState,SubState,MainPID {self._service}; "
+            f"pid=$({self.packaging.asks_pid}); echo Pid=$pid; "
+            f"systemctl show --property=ActiveState,SubState {self._service}; "
             'echo "Process=$(sed "s/.*) //; s/ .*//" /proc/$pid/stat 2>/dev/null)"; '
             f"echo Ready=$(curl --silent --fail --max-time 5 --unix-socket {self._member.facts.socket} "
             "http://daemon/internal/ready >/dev/null 2>&1 && echo yes); "
             f"echo Logged=$( {{ cat {self._log_files} 2>/dev/null; "
-            f"journalctl --no-pager --output=cat --unit={self._service}; }} | wc --bytes)"
+            f"journalctl --no-pager --output=cat {self.packaging.journal}; }} | wc --bytes)"
         ).stdout
         found = dict(line.split("=", 1) for line in seen.splitlines() if "=" in line)
         return DaemonState(
             active=found.get("ActiveState", ""),
             sub=found.get("SubState", ""),
-            pid=int(found.get("MainPID") or 0),
+            pid=int(found.get("Pid") or 0),
             process=found.get("Process", ""),
             ready=found.get("Ready") == "yes",
             logged=int(found.get("Logged") or 0),
@@ -258,5 +256,5 @@ class Daemon:
         """Return everything the daemon has logged since the member was made: its log file and journal."""
         return self._member.run(
             f"cat {self._log_files} 2>/dev/null; "
-            f"journalctl --no-pager --output=short-iso-precise --unit={self._service}"
+            f"journalctl --no-pager --output=short-iso-precise {self.packaging.journal}"
         ).stdout

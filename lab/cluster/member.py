@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import NamedTuple
 
 import testinfra.backend.base
 from testinfra.host import Host as Inspector
@@ -25,6 +26,14 @@ TINY_VM = ("--config=limits.memory=256MiB", "--config=security.secureboot=false"
 # Nested acceleration inside an emulated VM may make QEMU abort (assertion bql_locked in accel/tcg, QEMU
 # 10.0); with a processor that its own QEMU emulates, the inner VM does not need it.
 EMULATED_VM = "--config=raw.qemu=-machine accel=tcg -cpu max"
+
+
+class Mount(NamedTuple):
+    """A mount: what is mounted, where, and which kind of filesystem it is."""
+
+    device: str
+    path: str
+    filesystem: str
 
 
 class CommandError(Exception):
@@ -75,15 +84,19 @@ class Member:
         stdin: str | bytes | None = None,
         timeout: float = TIMEOUT,
         check: bool = False,
+        beside_daemon: bool = False,
     ) -> Result:
         """Run a command as root; a string goes through the shell.
 
-        Raises CommandTimeoutError after ``timeout`` seconds, CommandError with ``check`` when it ends with
-        another status than 0.
+        With ``beside_daemon`` it sees the mounts that the daemon sees, and the daemon what it mounts: a snap has
+        mounts of its own. Raises CommandTimeoutError after ``timeout`` seconds, CommandError with ``check`` when
+        it ends with another status than 0.
         """
         argv = ["sh", "-c", command] if isinstance(command, str) else command
         given = stdin.encode() if isinstance(stdin, str) else stdin
         what = command if isinstance(command, str) else shlex.join(command)
+        if beside_daemon:
+            argv = self.daemon.packaging.beside(argv)
         with self.transcript.step("run", self.name, what) as step:
             if given is not None:
                 step["stdin"] = given.decode(errors="replace")
@@ -134,6 +147,11 @@ class Member:
         argv = [*self.facts.admin, "sql", database, query]
         return self.run(argv, timeout=timeout, check=True).stdout
 
+    def mounts(self) -> list[Mount]:
+        """Return what is mounted, as the daemon sees it."""
+        lines = self.run(["cat", "/proc/self/mounts"], check=True, beside_daemon=True).stdout.splitlines()
+        return [Mount(*map(_unescaped, line.split()[:3])) for line in lines]
+
     def read(self, path: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError."""
         with self.transcript.step("read", self.name, path) as step:
@@ -162,6 +180,11 @@ class Member:
         """Start the member again and wait until it has booted."""
         with self.transcript.step("lab", self.name, "start the member"):
             self.machine.start()
+
+
+def _unescaped(field: str) -> str:
+    """Return a field of /proc/mounts, which has blanks and the like as octal numbers (proc_pid_mountinfo(5))."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), field)
 
 
 class _Backend(testinfra.backend.base.BaseBackend):  # type: ignore[misc]

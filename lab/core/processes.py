@@ -19,6 +19,7 @@ from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.core.waiting import NotObservedError, eventually
 
 _FOLDER = "processes"
+PROC = Path("/proc")
 
 
 class Process:
@@ -120,10 +121,13 @@ def began(pid: int) -> str:
     return ""
 
 
-def state_of(pid: int) -> tuple[str, str]:
-    """Return the name of process ``pid`` and its state, a letter as in proc(5); both empty where it ended."""
+def state_of(pid: int, proc: Path = PROC) -> tuple[str, str]:
+    """Return the name of process ``pid`` and its state, a letter as in proc(5); both empty where it ended.
+
+    ``proc`` may be the procfs of a container, which has the numbers that are valid inside.
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        stat = (proc / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return "", ""
     # The name may have blanks and brackets.

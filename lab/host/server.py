@@ -81,6 +81,11 @@ class Server:
         place = "" if self.local else f" at {self.endpoint.url}"
         return f"{kind}{environment['server']} {environment['server_version']}{place}"
 
+    @property
+    def kernel(self) -> str:
+        """The version of the kernel, which containers share."""
+        return str(self.facts["environment"].get("kernel_version", ""))
+
 
 def _members(server: Api) -> dict[str, str]:
     """Return the members of the server's cluster by name, with the address of each."""

@@ -13,7 +13,8 @@ class Image:
     """What members of a build start from.
 
     ``digest`` is that of the recipe, ``fingerprint`` the host's own name of the image. ``build``
-    is what was read from the installed product, as are its API ``extensions``.
+    is what was read from the installed product, as are its API ``extensions``. ``parts`` are what it consists of
+    where that has identities of its own, the snaps of a snap: ``core24 1055``.
     """
 
     build: Build
@@ -21,3 +22,4 @@ class Image:
     digest: str
     fingerprint: str
     extensions: frozenset[str] = frozenset()
+    parts: tuple[str, ...] = ()

@@ -14,9 +14,10 @@ import string
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -33,6 +34,8 @@ from clusterproof.lab.images.rootfs import RootfsImage, read
 
 SPACE = 2 * 1024**3
 """Bytes that must be free before an image is made; making one takes at most half of them."""
+FIRST_BOOT = 4 * 1024**3
+"""The same where another image's first boot makes it: that image and the server's copies are there, too."""
 
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
@@ -107,6 +110,26 @@ def make(
         ) from error
 
 
+def describe(
+    file: IO[bytes], values: Mapping[str, str], *, created: int, images_dir: Path = IMAGES
+) -> None:
+    """Write the description of an image for LXD and Incus, a tar, to ``file``.
+
+    ``values`` are the build, its version and a digest; ``created`` is in seconds since 1970.
+    """
+    place = images_dir / CONTAINER.name
+    text = string.Template((place / "metadata.yaml").read_text("utf-8"))
+    values = {**values, "architecture": platform.machine(), "created": str(created)}
+    entries = {"metadata.yaml": text.substitute(values).encode()}
+    entries |= {f"templates/{path.name}": path.read_bytes() for path in place.glob("templates/*")}
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in sorted(entries.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            entry.mode = 0o644
+            tar.addfile(entry, io.BytesIO(content))
+
+
 class _Job:
     """Making one image."""
 
@@ -163,10 +186,11 @@ class _Job:
         if missing:
             raise LabError(f"making the image of {name} needs {', '.join(missing)}; run lab/bootstrap")
         free = shutil.disk_usage(self._into).free
-        if free < SPACE:
+        space = FIRST_BOOT if self._build.source.first_boot else SPACE
+        if free < space:
             raise LabError(
                 f"{self._into} has {free / 1024**3:.1f} GiB free and making the image of "
-                f"{name} needs {SPACE / 1024**3:.0f}; make room there or set LAB_DIR"
+                f"{name} needs {space / 1024**3:.0f}; make room there or set LAB_DIR"
             )
 
     def make(self, mirror: apt_mirror.Mirror) -> RootfsImage:
@@ -190,7 +214,9 @@ class _Job:
                 commands.run(argv)
             remove_tree(root)
             if self._kind is CONTAINER:
-                self._describe(partial / "metadata.tar", version)
+                values = {"build": self._build.name, "version": version, "digest": self._identity}
+                with (partial / "metadata.tar").open("wb") as file:
+                    describe(file, values, created=int(time.time()), images_dir=self._images_dir)
             made = {
                 **recipe(self._build, self._images_dir, self._kind),
                 "digest": self._identity,
@@ -217,27 +243,6 @@ class _Job:
                 f"{build.source.label} now holds {version}, which is "
                 f"{'newer' if newer else 'older'} than what was asked for; change lab/products"
             )
-
-    def _describe(self, file: Path, version: str) -> None:
-        """Write the description of the image for LXD and Incus."""
-        place = self._images_dir / CONTAINER.name
-        text = string.Template((place / "metadata.yaml").read_text("utf-8")).substitute(
-            architecture=platform.machine(),
-            created=int(time.time()),
-            build=self._build.name,
-            version=version,
-            digest=self._identity,
-        )
-        with tarfile.open(file, "w") as tar:
-            entries = {"metadata.yaml": text.encode()}
-            entries |= {
-                f"templates/{path.name}": path.read_bytes() for path in place.glob("templates/*")
-            }
-            for name, content in sorted(entries.items()):
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                entry.mode = 0o644
-                tar.addfile(entry, io.BytesIO(content))
 
     def _put_in_place(self, partial: Path) -> None:
         """Give the finished image its name, in place of an older one."""

@@ -26,7 +26,8 @@ def recipe(
     The mirror is not part of it: it says where the packages come from, not which. Raises LabError.
     """
     source = build.source.recipe
-    if base := build.source.base_build:
+    base = build.source.base_build
+    if base and not build.source.first_boot:
         # The build's own name holds its version, which is not known before the image is made.
         return {"product": build.product, "source": source, "base": digest(base, images_dir, kind)}
     found: dict[str, object] = {
@@ -41,6 +42,8 @@ def recipe(
             if path.is_file()
         },
     }
+    if base:
+        found["base"] = digest(base, images_dir, CONTAINER)
     if build.source.first_boot:
         found["cloud-init"] = {path.name: _sum(path) for path in _first_boot_files()}
     return found
@@ -84,8 +87,13 @@ def lines(file: Path) -> list[str]:
 
 def _name(line: str) -> str:
     """Return the package that ``line`` of a list names."""
-    architecture = platform.machine()
-    return line.partition(" [!")[0].replace("ARCHITECTURE", DEBIAN_NAMES.get(architecture, architecture))
+    return line.partition(" [!")[0].replace("ARCHITECTURE", debian_architecture())
+
+
+def debian_architecture() -> str:
+    """Return the architecture of this computer as Debian and the snap store call it."""
+    name = platform.machine()
+    return DEBIAN_NAMES.get(name, name)
 
 
 def _first_boot_files() -> Iterable[Path]:

@@ -101,8 +101,9 @@ class Container(Instance):
             return None
         # Commands have a cgroup beside those that the container's init makes.
         whole = inside.group.parent.parent if inside.group else None
-        service = whole / "system.slice" / self.image.facts.units.service / "cgroup.procs" if whole else None
-        return Watched(inside.pid, inside.began, self.address, service)
+        facts = self.image.facts
+        service = whole / "system.slice" / facts.units.service / "cgroup.procs" if whole else None
+        return Watched(inside.pid, inside.began, self.address, service, facts.pid_file)
 
     @staticmethod
     def console() -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from clusterproof.lab.core.processes import state_of
+from clusterproof.lab.core.processes import PROC, state_of
 from clusterproof.lab.core.redaction import redact
 from clusterproof.lab.images.image import Image
 
@@ -72,12 +72,14 @@ class Watched:
     """What this computer sees of a running machine: its first process, its address, its service's processes.
 
     ``service`` is the cgroup.procs file with the processes of the product's service, None where there is none.
+    ``server`` is where the machine has the number of a server that is not among them, empty for none.
     """
 
     pid: int
     began: str
     address: str
     service: Path | None
+    server: str = ""
 
     def stopped(self) -> str:
         """Return which process is stopped by a signal: the first one or one of the service; empty for none."""
@@ -85,13 +87,28 @@ class Watched:
             name, state = state_of(pid)
             if state == "T":
                 return "the first process" if pid == self.pid else name
-        return ""
+        name, state = self._of_server()
+        return name if state == "T" else ""
 
     def _of_service(self) -> list[int]:
         try:
             return [int(line) for line in self.service.read_text().split()] if self.service else []
         except OSError:
             return []
+
+    def _of_server(self) -> tuple[str, str]:
+        """Return name and state of ``server``, which the machine knows by this number; both empty for none."""
+        if not self.server:
+            return "", ""
+        root = PROC / str(self.pid) / "root"
+        file = root / self.server.lstrip("/")
+        try:
+            number = int(file.read_text())
+        except (OSError, ValueError):
+            return "", ""
+        name, state = state_of(number, root / "proc")
+        # Another process may have the number of one that has ended.
+        return (name, state) if name.startswith(file.stem) else ("", "")
 
 
 class Machine(Protocol):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, pairwise
 from math import inf
 from statistics import median_low
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from clusterproof.builds import Build, Expectation
 from clusterproof.reports.history.history import PastResult
@@ -38,6 +38,21 @@ class Why(StrEnum):
 _URGENT = (Why.UNEXPECTED, Why.FLIPPED, Why.CHANGED)
 # What a run that is to add to the history need not have.
 ENOUGH = (Why.KNOWN, Why.SILENT)
+
+
+class Timed(Protocol):
+    """A cell by name, with the seconds that it is expected to take."""
+
+    @property
+    def name(self) -> str:
+        """Pytest's name of it."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+
+
+T = TypeVar("T", bound=Timed)
 
 
 @dataclass(frozen=True)
@@ -135,18 +150,42 @@ def cut(
 ) -> list[list[Candidate]]:
     """Return the cells distributed over ``shards``, each of which has ``budget`` seconds.
 
-    Without a budget every cell is in exactly one shard, and the longest are dealt first, so that the
-    shards take about as long as each other. With one the most telling are dealt first, each to the
-    shard that has most time left, and cells for which none has time are left out. The same cells
-    give the same cut, in whatever order they come.
+    Without a budget every cell is in exactly one shard, and the cells of a build stay together, as to install
+    a build takes as long as many cells; only where there are fewer builds than shards, some are shared. With
+    one the most telling are dealt first, each to the shard that has most time left, and cells for which none
+    has time are left out. The same cells give the same cut, in whatever order they come.
     """
     if budget is None:
-        return _deal(sorted(candidates, key=lambda one: (-one.seconds, one.name)), shards, inf)
+        return by_build(candidates, shards, lambda one: " ".join(_build_id(one.build)))
     return _deal(ranked(candidates), shards, budget)
 
 
-def _deal(cells: Iterable[Candidate], shards: int, room: float) -> list[list[Candidate]]:
-    dealt: list[list[Candidate]] = [[] for _ in range(shards)]
+def by_build(cells: Iterable[T], shards: int, build_of: Callable[[T], str]) -> list[list[T]]:
+    """Return ``cells`` dealt to ``shards``, the longest first: those of a build to as few as possible.
+
+    ``build_of`` says which build a cell is of.
+    """
+    found: dict[str, list[T]] = {}
+    for one in sorted(cells, key=lambda one: (-one.seconds, one.name)):
+        found.setdefault(build_of(one), []).append(one)
+    pieces = dict.fromkeys(found, 1)
+    while found and sum(pieces.values()) < min(shards, sum(map(len, found.values()))):
+        # The build whose shares would still take longest is shared by one more.
+        can = [build for build in found if pieces[build] < len(found[build])]
+        pieces[max(can, key=lambda build: (_seconds(found[build]) / pieces[build], build))] += 1
+    parts = [part for build, mine in found.items() for part in _deal(mine, pieces[build], inf)]
+    dealt: list[list[T]] = [[] for _ in range(shards)]
+    for part in sorted(parts, key=lambda part: (-_seconds(part), [one.name for one in part])):
+        min(dealt, key=lambda shard: (_seconds(shard), len(shard))).extend(part)
+    return dealt
+
+
+def _seconds(cells: Iterable[Timed]) -> float:
+    return sum(one.seconds for one in cells)
+
+
+def _deal(cells: Iterable[T], shards: int, room: float) -> list[list[T]]:
+    dealt: list[list[T]] = [[] for _ in range(shards)]
     spent = [0.0] * shards
     for one in cells:
         place = min(range(shards), key=lambda shard: (spent[shard], len(dealt[shard]), shard))

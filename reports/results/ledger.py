@@ -239,6 +239,11 @@ class Issue(BaseModel):
         entry = range_for(self.ranges, build, scenario)
         return entry.expects(build.version) if entry else Expectation.UNKNOWN
 
+    def undecided(self, build: Build, scenario: str = "") -> Bound | None:
+        """Return the bound that ``build``, of a commit between two releases, may be on either side of."""
+        entry = range_for(self.ranges, build, scenario)
+        return entry.undecided(build.version) if entry else None
+
 
 def entry_beside(module: Path) -> Path:
     """Return the ledger file that a test module belongs to, whether or not it is there.

@@ -129,6 +129,8 @@ class Cell(BaseModel):
     the product. ``text`` is a digest of the scenario alone, empty in results from before there was one:
     where it is the same, the scenario asked and recognised the same. ``fault`` names the fault that ``--fault``
     asked for, so that nothing is learnt of the build, and ``injected`` says whether the cell came so far.
+    ``lab`` says what carried the cluster, with its kernel, and ``parts`` what the build consists of beside the
+    product: the revisions of a snap's base and of snapd. Both are empty in results from before they were noted.
 
     Raises ValidationError (a ValueError) where the verdict is not the one that follows from
     expectation and observation.
@@ -156,6 +158,8 @@ class Cell(BaseModel):
     fault: Name | None = None
     injected: bool = False
     crashes: tuple[Crash, ...] = ()
+    lab: Text = ""
+    parts: tuple[Text, ...] = ()
 
     @field_validator("started")
     @classmethod

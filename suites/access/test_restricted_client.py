@@ -12,7 +12,11 @@ import pytest
 
 from clusterproof import Api, ApiError, Cluster, Shown, SymptomWatch, refused
 
-pytestmark = [pytest.mark.documents("lxd-11648"), pytest.mark.members(1)]
+pytestmark = [
+    pytest.mark.documents("lxd-11648"),
+    pytest.mark.members(1),
+    pytest.mark.applies_to("extension:clustering_groups"),
+]
 
 GROUP = {"name": "mine", "description": "", "members": []}
 FORBIDDEN = 403

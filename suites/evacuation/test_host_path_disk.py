@@ -12,7 +12,11 @@ import pytest
 
 from clusterproof import Cluster, Member, SymptomWatch, refused
 
-pytestmark = [pytest.mark.documents("lxd-17764"), pytest.mark.members(1)]
+pytestmark = [
+    pytest.mark.documents("lxd-17764"),
+    pytest.mark.members(1),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
+]
 
 
 def launch_with_host_path(cluster: Cluster) -> Member:

@@ -27,7 +27,8 @@ def evacuate_without_pool(cluster: Cluster) -> Member:
     cluster.evacuate(member)
     assert cluster.instance("c1").status == "Stopped"
     member.daemon.stop()
-    member.run(f"umount {member.facts.state_dir}/storage-pools/p2; mv {SOURCE} {AWAY}", check=True)
+    member.run(["umount", f"{member.facts.state_dir}/storage-pools/p2"], beside_daemon=True)
+    member.run(["mv", SOURCE, AWAY], check=True)
     member.daemon.start(wait=True)
     eventually(lambda: pool_status(cluster), lambda seen: seen == "Unavailable", within=60)
     assert cluster.instance("c1").status == "Stopped"

@@ -12,7 +12,11 @@ import pytest
 
 from clusterproof import Cluster, Instance, SymptomWatch, refused
 
-pytestmark = [pytest.mark.documents("incus-3767"), pytest.mark.members(2)]
+pytestmark = [
+    pytest.mark.documents("incus-3767"),
+    pytest.mark.members(2),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
+]
 
 
 def launch(cluster: Cluster) -> None:

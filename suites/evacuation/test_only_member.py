@@ -12,7 +12,11 @@ import pytest
 
 from clusterproof import Cluster, Member, SymptomWatch, refused
 
-pytestmark = [pytest.mark.documents("incus-2986"), pytest.mark.members(1)]
+pytestmark = [
+    pytest.mark.documents("incus-2986"),
+    pytest.mark.members(1),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
+]
 
 
 def launch(cluster: Cluster) -> Member:

@@ -21,7 +21,11 @@ from clusterproof.suites.evacuation.restoring import (
     restore,
 )
 
-pytestmark = [pytest.mark.documents("lxd-15218"), pytest.mark.members(1)]
+pytestmark = [
+    pytest.mark.documents("lxd-15218"),
+    pytest.mark.members(1),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
+]
 
 GONE = ["unix-char", "source=/dev/clusterproof-gone", "path=/dev/gone"]
 

@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.documents("lxd-15218"),
     pytest.mark.members(1),
     pytest.mark.requires("vm-instances"),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
 ]
 
 

@@ -12,7 +12,11 @@ import pytest
 
 from clusterproof import Cluster, Shown, SymptomWatch, refused
 
-pytestmark = [pytest.mark.documents("incus-1147"), pytest.mark.members(1)]
+pytestmark = [
+    pytest.mark.documents("incus-1147"),
+    pytest.mark.members(1),
+    pytest.mark.applies_to("extension:clustering_groups"),
+]
 
 
 def groups(cluster: Cluster) -> list[str]:

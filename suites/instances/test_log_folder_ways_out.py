@@ -73,7 +73,8 @@ def test_read_only(unjoined: Cluster, symptom: SymptomWatch) -> None:
     member = enable(unjoined)
     folder, beneath = folder_of(member, "c1"), "/mnt/c1"
     member.run(f"mkdir {beneath} && mount --bind {folder} {beneath}", check=True)
-    member.run(f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}", check=True)
+    read_only = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+    member.run(read_only, check=True, beside_daemon=True)
     files = age(member, path=beneath)
     # The expiry ends where it is refused, so nothing behind c1 would show that it has run. Its second run
     # begins when the first is over.
@@ -81,5 +82,6 @@ def test_read_only(unjoined: Cluster, symptom: SymptomWatch) -> None:
     wait_for_expiry(member, UNKNOWN_BEFORE)
     with symptom("the log files of the running container are kept"):
         check_none_gone(files, files & log_files(member))
-    member.run(f"find {beneath} -exec touch {{}} + && umount {folder}", check=True)
+    member.run(f"find {beneath} -exec touch {{}} +", check=True)
+    member.run(["umount", folder], check=True, beside_daemon=True)
     check_runs(member)

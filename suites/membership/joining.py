@@ -54,7 +54,7 @@ def init(joiner: Member, given: str) -> str:
 def mounted(member: Member) -> list[str]:
     """Return what is mounted below the folder of the storage pools: device, path and filesystem of each."""
     pools = f"{member.facts.state_dir}/storage-pools/"
-    mounts = member.inspect.mount_point.get_mountpoints()
+    mounts = member.mounts()
     return [f"{one.device} {one.path} {one.filesystem}" for one in mounts if one.path.startswith(pools)]
 
 

@@ -9,7 +9,7 @@ FILE = "precious"
 def remove_state(joiner: Member, commands: str) -> None:
     """Stop the daemon and run ``commands``, which remove its state folder; mount points cannot be removed."""
     joiner.daemon.stop()
-    joiner.run(commands)
+    joiner.run(commands, beside_daemon=True)
     left = joiner.run(f"ls {joiner.facts.state_dir}").stdout.split()
     assert not {"database", "server.crt"} & set(left), f"not removed: {left}"
 
@@ -39,5 +39,6 @@ def check_clean_up(unjoined: Cluster, joiner: Member, symptom: SymptomWatch) -> 
 def empty_source(joiner: Member) -> None:
     """Remove everything that a new pool would refuse: its mount, its folder and what is in the source."""
     pool = f"{joiner.facts.state_dir}/storage-pools/data"
-    joiner.run(f"umount {pool}; rmdir {pool}; find {SOURCE} -mindepth 1 -delete")
+    joiner.run(f"umount {pool}; rmdir {pool}", beside_daemon=True)
+    joiner.run(f"find {SOURCE} -mindepth 1 -delete")
     assert not mounted(joiner)

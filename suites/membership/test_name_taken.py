@@ -49,6 +49,8 @@ def test_left_mounted(unjoined: Cluster, symptom: SymptomWatch) -> None:
     """The pool is mounted on the refused server by hand, as builds before the fix leave it."""
     joiner = join_under_taken_name(unjoined)
     pool = f"{joiner.facts.state_dir}/storage-pools/data"
-    joiner.run(f"umount {pool} 2>/dev/null; mkdir -p {pool} && mount --bind {SOURCE} {pool}", check=True)
+    source = joiner.daemon.sees(SOURCE)
+    by_hand = f"umount {pool} 2>/dev/null; mkdir -p {pool} && mount --bind {source} {pool}"
+    joiner.run(by_hand, check=True, beside_daemon=True)
     with symptom("the joiner has nothing of the cluster"):
         check_nothing_mounted(joiner)

@@ -45,13 +45,11 @@ def take_storage(member: Member) -> None:
     """Take the storage of "other" away from ``member``, as when a disk fails."""
     pool = f"{member.facts.state_dir}/storage-pools/other"
     file = f"{member.facts.state_dir}/disks/other.img"
+    member.run(f"if mountpoint -q {pool}; then umount {pool}; fi", check=True, beside_daemon=True)
     member.run(
-        f"if mountpoint -q {pool}; then umount {pool}; fi; "
-        f"if mountpoint -q {SOURCE}; then umount {SOURCE} && rmdir {SOURCE}; fi; rm -f {file}",
-        check=True,
+        f"if mountpoint -q {SOURCE}; then umount {SOURCE} && rmdir {SOURCE}; fi; rm -f {file}", check=True
     )
-    mounts = member.inspect.mount_point.get_mountpoints()
-    assert not [mount for mount in mounts if mount.path.endswith("/other")]
+    assert not [mount for mount in member.mounts() if mount.path.endswith("/other")]
 
 
 @contextmanager

@@ -20,7 +20,11 @@ from clusterproof.suites.storage.other_pool import (
     use_other_pool,
 )
 
-pytestmark = [pytest.mark.documents("backend-gone"), pytest.mark.members(2)]
+pytestmark = [
+    pytest.mark.documents("backend-gone"),
+    pytest.mark.members(2),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
+]
 
 
 def check_after_deleting(cluster: Cluster, driver: str, symptom: SymptomWatch) -> None:

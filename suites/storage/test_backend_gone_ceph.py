@@ -12,6 +12,7 @@ pytestmark = [
     pytest.mark.documents("backend-gone"),
     pytest.mark.members(2),
     pytest.mark.requires("ceph-rbd"),
+    pytest.mark.applies_to("extension:clustering_evacuation"),
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -127,7 +126,7 @@ def cells(tmp_path):
 
 def test_a_runner_is_made_fit(runner):
     machine = runner.root / "machine"
-    for folder in ("dev", "etc/udev/rules.d", "usr/share/dotnet", "opt/ghc"):
+    for folder in ("dev", "etc/udev/rules.d", "usr/share/dotnet", "opt/ghc", "sys/module/br_netfilter"):
         (machine / folder).mkdir(parents=True)
     (machine / "dev/kvm").touch()
     for name in ("docker", "iptables"):
@@ -137,7 +136,9 @@ def test_a_runner_is_made_fit(runner):
     calls = [call.removeprefix("sudo ").replace(str(machine), "") for call in runner.calls]
     assert "rm -rf /usr/share/dotnet" in calls
     assert "rm -rf /opt/ghc" in calls
+    assert calls.index("systemctl stop docker.socket docker.service") < calls.index("iptables --flush FORWARD")
     assert "iptables --policy FORWARD ACCEPT" in calls
+    assert "modprobe --remove br_netfilter" in calls
     assert "udevadm trigger --name-match=kvm" in calls
     assert calls[-1].endswith("/lab/bootstrap --vm")
     rule = (machine / "etc/udev/rules.d/99-clusterproof-kvm.rules").read_text()
@@ -264,7 +265,7 @@ def plan_of(seconds, count=1, builds=("lxd@5.0.2",), revision=None) -> Plan:
         Planned(
             name=f"test_{number}",
             issue="lxd-1",
-            build="lxd@5.0.2",
+            build=builds[0],
             substrate="container",
             seconds=seconds,
             basis="last time",
@@ -291,15 +292,51 @@ def test_how_many_shards_there_are(seconds, cells, minutes, most):
     assert (shards == 0) == (cells == 0)
     assert shards <= min(most, cells)
     if 0 < shards < min(most, cells):
-        assert plan.seconds <= shards * minutes * 60 + 1e-6
+        assert sum(one.seconds for one in plan.cells) <= shards * minutes * 60 + 1e-6
 
 
 def test_a_plan_becomes_a_matrix_of_jobs(runner):
     (runner.root / "plan.json").write_text(plan_of(1200, 5, ("lxd@5.0.2", "incus@7.0.2")).model_dump_json())
     done = runner.run("plan_shards.py", "plan.json", "--minutes=45")
     assert done.returncode == 0, done.stderr
-    shards = '["1/3", "2/3", "3/3"]'
-    assert runner.outputs == {"shards": shards, "builds": "lxd@5.0.2 incus@7.0.2"}
+    shards = [{"name": f"{index}/3", "builds": "lxd@5.0.2"} for index in (1, 2, 3)]
+    assert runner.outputs == {
+        "shards": json.dumps(shards),
+        "builds": "lxd@5.0.2 incus@7.0.2",
+        "smoke": "lxd@5.0.2",
+        "scenario": "test_0",
+    }
+    assert "builds: 2, about 5.4 GB in all and 2.7 GB for each" in done.stdout
+
+
+def test_each_build_has_a_shard_and_a_snap_is_tried_first(runner):
+    plan = plan_of(60, 3, ("incus@7.0.2",))
+    edge = PlannedBuild(name="lxd@6/edge", version="6.4", missing=("container",), revision=7)
+    cells = [
+        *plan.cells,
+        plan.cells[0].model_copy(update={"name": "suites/a.py::test_a[lxd@6/edge]", "build": "lxd@6/edge"}),
+    ]
+    cells = [one.model_copy(update={"build": one.build.replace("lxd@5.0.2", "incus@7.0.2")}) for one in cells]
+    plan = plan.model_copy(update={"builds": (*plan.builds, edge), "cells": tuple(cells)})
+    (runner.root / "plan.json").write_text(plan.model_dump_json())
+    assert runner.run("plan_shards.py", "plan.json").returncode == 0
+    assert json.loads(runner.outputs["shards"]) == [
+        {"name": "1/2", "builds": "incus@7.0.2"},
+        {"name": "2/2", "builds": "lxd@6/edge=7"},
+    ]
+    assert (runner.outputs["smoke"], runner.outputs["scenario"]) == ("lxd@6/edge=7", "suites/a.py::test_a")
+
+
+@pytest.mark.parametrize(
+    ("status", "results", "ends"), [(0, True, 0), (1, True, 0), (2, True, 1), (64, True, 1), (1, False, 1)]
+)
+def test_the_first_job_fails_unless_its_build_was_judged(runner, status, results, ends):
+    written = "mkdir -p out/latest && echo {} >out/latest/results.jsonl; " if results else ""
+    runner.program("tox", f"{written}exit {status}")
+    done = runner.run("smoke", BUILDS="lxd@6/edge=7", SCENARIO="suites/a.py::test_a")
+    assert done.returncode == ends, done.stderr
+    assert "suites/a.py::test_a" in runner.calls[-1] or any("test_a" in call for call in runner.calls)
+    assert ("lxd@6/edge=7 was not judged" in done.stderr) == bool(ends)
 
 
 def test_all_shards_of_a_night_run_on_the_same_revisions(runner):
@@ -328,22 +365,31 @@ def test_a_plan_that_is_none(runner, content):
 def test_the_plan_of_a_night_is_pytest_s(runner):
     done = runner.run("plan-nightly", BUILDS="lxd@5.0.2 incus@7.0.2", MINUTES="1", MOST="3")
     assert done.returncode == 0, done.stdout + done.stderr
-    shards = '["1/3", "2/3", "3/3"]'
-    assert runner.outputs == {"shards": shards, "builds": "incus@7.0.2 lxd@5.0.2"}
+    assert [one["name"] for one in json.loads(runner.outputs["shards"])] == ["1/3", "2/3", "3/3"]
+    assert {one["builds"] for one in json.loads(runner.outputs["shards"])} == {"incus@7.0.2", "lxd@5.0.2"}
+    assert runner.outputs["builds"] == "incus@7.0.2 lxd@5.0.2"
+    assert runner.outputs["smoke"] in {"incus@7.0.2", "lxd@5.0.2"}
+    assert "% /" in done.stdout  # how full the disk is
     assert (runner.root / "out/plan.json").is_file()
     assert not (runner.root / "out/history.sqlite").exists()
 
 
-def test_a_night_watches_what_has_been_installed_and_names_what_has_not(runner):
+def test_a_night_watches_what_upstream_releases(runner):
     for name in ("clusterproof", "python"):
         runner.program(name)
-    assert runner.run("plan-nightly").returncode == 0
-    watched = {word.removeprefix("--build=") for word in runner.calls[0].split() if word.startswith("--build=")}
-    listed = (ROOT / ".github/nightly-builds").read_text()
-    unproven = set(re.findall(r"\S+@\S+", "".join(re.findall(r"^#(\S+@.*\n)", listed, re.MULTILINE))))
-    channels = {build.name for build in catalogue.load().builds if "/" in build.name}
-    assert watched == {"lxd", "incus", *(name for name in channels if "@debian/" in name)}
-    assert unproven == channels - watched
+    assert runner.run("plan-nightly", SUBSTRATE="container").returncode == 0
+    words = next(call for call in runner.calls if call.startswith("clusterproof")).split()
+    watched = {word.removeprefix("--build=") for word in words if word.startswith("--build=")}
+    snaps = {f"lxd@{track}/{risk}" for track in ("5.0", "5.21", "6") for risk in ("stable", "candidate", "edge")}
+    assert watched == snaps | {"incus@zabbly/stable", "incus@zabbly/daily"}
+    assert watched <= {build.name for build in catalogue.load().builds}
+    assert "--substrate=container" in words
+
+
+def test_a_runner_for_containers_does_without_virtual_machines(runner):
+    (runner.root / "machine").mkdir()
+    assert runner.run("runner-setup", "--vm", SUBSTRATE="container").returncode == 0
+    assert runner.calls[-1].endswith("/lab/bootstrap")
 
 
 def test_a_build_that_is_none_ends_the_night_with_its_name(runner):

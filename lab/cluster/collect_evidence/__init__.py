@@ -47,6 +47,7 @@ def _collect(member: Member, folder: Path) -> None:
         "LOG_DIR": facts.log_dir,
         "SERVICE": facts.units.service,
         "SOCKET": facts.units.socket,
+        **member.daemon.packaging.environment,
     }
     assignments = [f"{key}={value}" for key, value in environment.items()]
     try:

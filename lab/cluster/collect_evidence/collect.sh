@@ -1,7 +1,7 @@
 #!/bin/sh
 # Collects the evidence of one member in the folder $1 and packs it as $1.tar. Every command has a time limit: the
 # daemon may hang, which is evidence, too. One script for all, because each command into a member costs time.
-# Environment: ADMIN API STATE_DIR LOG_DIR SERVICE SOCKET
+# Environment: ADMIN API STATE_DIR LOG_DIR SERVICE SOCKET, and of a snap SNAP and NAMESPACE, its mount namespace
 out=$1
 mkdir -p "$out"
 keep() {
@@ -12,6 +12,11 @@ keep() {
 keep versions.txt sh -c 'uname -a; cat /etc/os-release; dpkg-query --show'
 keep journal.log journalctl --no-pager --output=short-iso-precise --lines=20000
 keep mounts.txt cat /proc/self/mountinfo
+if [ -e "$NAMESPACE" ]; then
+    keep mounts-of-daemon.txt nsenter --mount="$NAMESPACE" cat /proc/self/mountinfo
+    keep snaps.txt sh -c 'snap list --all; snap changes; snap connections "$1"; snap warnings' sh "$SNAP"
+fi
+keep apparmor.txt sh -c 'cat /sys/module/apparmor/parameters/enabled 2>&1; dmesg | grep -i apparmor | tail -n 500'
 keep processes.txt ps axfww -o pid,ppid,stat,etimes,args
 keep units.txt systemctl --no-pager --full status "$SERVICE" "$SOCKET"
 keep disk.txt df -h

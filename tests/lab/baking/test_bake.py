@@ -352,7 +352,7 @@ class TestForVirtualMachines:
         entry = catalogue.load().get(self.CHANNEL)
         asked = []
 
-        def fill(build, base, host, progress, text, root):  # noqa: ARG001
+        def fill(build, base, host, progress, text, root, files):  # noqa: ARG001
             asked.append((build.name, base.digest, text))
             return "7.0.2-1"
 

@@ -66,7 +66,9 @@ def test_an_image_made_here_takes_user_data_as_those_of_a_remote(tmp_path):
         text = b"architecture: x86_64\ntemplates:\n  /etc/hosts:\n    when: [create]\n    template: hosts.tpl\n"
         base_image._add(tar, "metadata.yaml", text)
         base_image._add(tar, "templates/hosts.tpl", b"hosts")
-    with tarfile.open(fileobj=io.BytesIO(base_image.seeded(metadata))) as tar:
+    with metadata.open("rb") as file:
+        described = base_image.seeded(file, ["systemd-udevd.service"])
+    with tarfile.open(fileobj=io.BytesIO(described)) as tar:
         names = tar.getnames()
         opened = tar.extractfile("metadata.yaml")
         assert opened
@@ -74,6 +76,7 @@ def test_an_image_made_here_takes_user_data_as_those_of_a_remote(tmp_path):
     assert "templates/user-data.tpl" in names
     assert found["/var/lib/cloud/seed/nocloud-net/user-data"]["template"] == "user-data.tpl"
     assert "/etc/hosts" in found
+    assert found["/etc/systemd/system/systemd-udevd.service.d/clusterproof.conf"]["template"] == "never.tpl"
 
 
 def test_a_build_that_is_installed_otherwise_has_none():

@@ -78,7 +78,10 @@ class TestUserData:
 
     def test_installs_one_revision_of_a_snap_and_holds_it(self):
         text = install_by_cloud_init.user_data(channel("lxd@5.21/candidate"), MIRROR)
-        assert "snap install lxd --channel=5.21/candidate --revision=33110" in text
+        # Together they fail where the revision has left the channel.
+        assert "install lxd --revision=33110\n" in text
+        assert "snap switch lxd --channel=5.21/candidate\n" in text
+        assert text.index("snap refresh snapd") < text.index("install lxd --revision")
         assert "snap refresh --hold lxd" in text
 
     def test_takes_a_key_for_its_fingerprint_alone(self):
@@ -148,7 +151,14 @@ class TestFirstBoot:
     )
     def test_has_failed_with_cloud_inits_words(self, rc, status):
         machine = booted(status=Result(rc, status, ""), tail=Result(0, "E: no such package\n", ""))
-        with pytest.raises(LabError, match=r"by cloud-init: status: \w+ \| E: no such package"):
+        with pytest.raises(LabError, match="by cloud-init: E: no such package"):
+            install_by_cloud_init._wait(channel(HERE), machine)
+
+    def test_has_failed_before_anything_was_to_be_installed(self):
+        machine = booted(
+            status=Result(1, "....status: error\n", ""), **{"init-output": Result(0, "no network\n", "")}
+        )
+        with pytest.raises(LabError, match=r"by cloud-init: status: error \| no network"):
             install_by_cloud_init._wait(channel(HERE), machine)
 
     def test_of_packages_has_their_version(self):
@@ -168,6 +178,11 @@ class TestFirstBoot:
         assert version(build, machine) == "5.21.3+snap.33110"
         assert build.installed("5.21.3+snap.33110").track == "5.21"
 
+    def test_of_a_commit_after_a_release_says_so(self):
+        listed = Result(0, self.LISTED.replace("5.21.3-abc", "git-3c5fda7"), "")
+        machine = booted(**{"--version": Result(0, "5.21.3 LTS\n", ""), "snap list": listed})
+        assert version(channel("lxd@5.21/edge"), machine) == "5.21.3+after.3c5fda7+snap.33110"
+
     def test_with_another_revision_is_refused(self):
         listed = Result(0, self.LISTED.replace("33110", "7"), "")
         machine = booted(**{"--version": Result(0, "5.21.3", ""), "snap list": listed})
@@ -186,7 +201,7 @@ class TestFilling:
         machine = FakeMachine("cp-bake", image(), answers=INSTALLED, substrate=substrate)
         said: list[str] = []
         fetched = lambda: machine.done.append("fetch")  # noqa: E731
-        assert install_by_cloud_init._fill(channel(HERE), machine, said.append, fetched) == "7.0.2-3"
+        assert install_by_cloud_init._fill(channel(HERE), machine, said.append, [], fetched) == "7.0.2-3"
         assert machine.done == ["create", "start", "stop", "fetch", "destroy"]
         assert said == ["booting", "installing by cloud-init", "fetching"]
         cleaned = machine.commands[-1]
@@ -201,16 +216,19 @@ class TestFilling:
         build = CatalogueBuild(channel("lxd@6/edge").facts, "6.4", "6", source)
         answers = [*INSTALLED, ("--version", out("6.4\n")), ("snap list", out("Name\nlxd 6.4 x1\n"))]
         machine = FakeMachine("cp-bake", image(), answers=answers)
-        install_by_cloud_init._fill(build, machine, lambda _: None, lambda: None)
-        assert machine.files == {"/root/clusterproof.snap.part": b"hsqs"}
-        assert "until [ -e /root/clusterproof.snap ]" in install_by_cloud_init.user_data(build, MIRROR)
-        assert machine.commands[0].endswith("'mv /root/clusterproof.snap.part /root/clusterproof.snap'")
+        install_by_cloud_init._fill(build, machine, lambda _: None, [path], lambda: None)
+        assert machine.files == {"/root/clusterproof-snaps.part/1.snap": b"hsqs"}
+        assert "until [ -d /root/clusterproof-snaps ]" in install_by_cloud_init.user_data(build, MIRROR)
+        renamed = "'mv /root/clusterproof-snaps.part /root/clusterproof-snaps'"
+        assert machine.commands[1].endswith(renamed)
 
     def test_removes_a_machine_that_failed(self):
         answers = [("cloud-init status", Result(1, "status: error", ""))]
         machine = FakeMachine("cp-bake", image(), answers=answers)
         with pytest.raises(LabError, match="could not be installed by cloud-init"):
-            install_by_cloud_init._fill(channel(HERE), machine, lambda _: None, lambda: pytest.fail("fetched"))
+            install_by_cloud_init._fill(
+                channel(HERE), machine, lambda _: None, [], lambda: pytest.fail("fetched")
+            )
         assert machine.done == ["create", "start", "destroy"]
 
 

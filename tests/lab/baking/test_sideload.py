@@ -422,7 +422,7 @@ class TestSnap:
         build = sideload.read(f"lxd={self.snap(tmp_path, 'name: lxd')}", KNOWN)
         assert isinstance(build.source, SnapFile)
         text = install_by_cloud_init.user_data(build, Mirror())
-        assert "snap install --dangerous /root/clusterproof.snap" in text
+        assert 'install --dangerous "/root/clusterproof-snaps/$number.snap"' in text
         assert "--revision" not in text
 
     @pytest.mark.parametrize(
@@ -437,6 +437,35 @@ class TestSnap:
     def test_that_cannot_be_installed_is_refused(self, tmp_path, product, text, says):
         with pytest.raises(UsageError, match=says):
             sideload.read(f"{product}={self.snap(tmp_path, text)}", KNOWN)
+
+    def test_of_another_architecture_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sideload, "debian_architecture", lambda: "amd64")
+        path = self.snap(tmp_path, "name: lxd\narchitectures: [arm64, riscv64]\n")
+        with pytest.raises(UsageError, match=r"own\.snap is for arm64, riscv64, and this computer is amd64"):
+            sideload.read(f"lxd={path}", KNOWN)
+
+    @pytest.mark.parametrize(
+        ("names", "image"),
+        [
+            ({"snapd.snap": "snapd", "core24_1055.snap": "core24"}, "debian-trixie"),
+            ({"core24.snap": "core24"}, "ubuntu-24-04"),
+            # Another snap under the base's name, and another base.
+            ({"snapd.snap": "snapd", "core24.snap": "hello", "core22.snap": "core22"}, "ubuntu-24-04"),
+        ],
+    )
+    def test_takes_from_beside_it_what_it_needs(self, tmp_path, names, image):
+        path = self.snap(tmp_path, "name: lxd\nbase: core24\n")
+        for file, name in names.items():
+            other = tmp_path / name
+            other.mkdir()
+            self.snap(other, f"name: {name}\n").rename(tmp_path / file)
+        build = sideload.read(f"lxd={path}", KNOWN)
+        handed = build.first_boot.handed_over(lambda _: pytest.fail("nothing is made"))
+        right = [tmp_path / file for file, name in names.items() if file.startswith(name) and name != "core22"]
+        assert list(handed) == [*right, path]
+        # With all of it no store is asked, and no other image server.
+        assert build.first_boot.image == image
+        assert f"for number in $(seq {len(handed)})" in install_by_cloud_init.user_data(build, Mirror())
 
     def test_that_is_damaged_is_refused(self, tmp_path):
         (tmp_path / "cut.snap").write_bytes(b"hsqs and no more")

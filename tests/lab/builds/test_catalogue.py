@@ -164,7 +164,7 @@ class TestChannels:
             f"lxd@{track}/{risk}"
             for track in ("4.0", "5.0", "5.21", "6", "latest")
             for risk in ("stable", "candidate", "beta", "edge")
-        }
+        } | {"lxd@rehearsal/5.0.2", "lxd@rehearsal/5.0.2+git20231211"}
 
     def test_has_zabblys_packages(self):
         names = {build.name for build in CHANNELS if "zabbly" in build.name}
@@ -174,6 +174,22 @@ class TestChannels:
         for chosen in (KNOWN.select(), KNOWN.select(["lxd"])):
             assert not [build for build in chosen if build in CHANNELS]
         assert [b.name for b in KNOWN.select(["lxd@6/edge"])] == ["lxd@6/edge"]
+
+    def test_goes_from_a_safer_channel_to_a_riskier_one_and_between_tracks_by_the_safest(self):
+        risks = ("stable", "candidate", "edge")
+        names = [f"lxd@{track}/{risk}" for track in ("5.21", "6") for risk in risks]
+        zabbly = ["incus@zabbly/daily", "incus@zabbly/lts-7.0", "incus@zabbly/stable", "incus@zabbly/lts-6.0"]
+        chosen = catalogue.Catalogue(KNOWN.products, tuple(KNOWN.select([*names, *zabbly])))
+        assert [(old.asked, new.asked) for old, new in chosen.pairs()] == [
+            ("zabbly/lts-6.0", "zabbly/lts-7.0"),
+            ("zabbly/lts-7.0", "zabbly/stable"),
+            ("zabbly/stable", "zabbly/daily"),
+            ("5.21/stable", "5.21/candidate"),
+            ("5.21/candidate", "5.21/edge"),
+            ("5.21/stable", "6/stable"),
+            ("6/stable", "6/candidate"),
+            ("6/candidate", "6/edge"),
+        ]
 
     def test_says_which_channel_is_nearest(self):
         with pytest.raises(UsageError, match=r"nearest: lxd@5\.21/stable"):

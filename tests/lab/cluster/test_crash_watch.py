@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterproof.lab.cluster.crash_watch import EXITED, STARTING, STOPPING, crashes, found_in
-from clusterproof.lab.cluster.daemon import ENDING, TAG
+from clusterproof.lab.cluster.packaging import ENDING, TAG
 from clusterproof.lab.substrates.machine import Result
+from tests.fakes import INCUS_702
 
 PANIC = [
     "panic: runtime error: invalid memory address or nil pointer dereference",
@@ -126,6 +127,11 @@ def test_what_is_no_entry_is_passed_over(lines):
     assert list(found_in("m1", "lxd@5.0.2", lines)) == []
 
 
+@pytest.mark.parametrize(("status", "kind", "signal"), [("137", "killed", "9"), ("134", "signal", "6")])
+def test_a_snaps_script_ends_like_the_server_that_a_signal_has_ended(status, kind, signal):
+    assert found(ended("exited", status)) == [(kind, signal)]
+
+
 def test_the_journal_of_the_daemon_is_asked():
     asked_for = []
 
@@ -134,7 +140,7 @@ def test_the_journal_of_the_daemon_is_asked():
         assert timeout > 0
         return Result(0, "\n".join(json.dumps(entry) for entry in ended("dumped", "6")), "")
 
-    facts = SimpleNamespace(units=SimpleNamespace(service="incus.service"))
+    facts = INCUS_702.facts
     (crash,) = crashes(SimpleNamespace(name="m2", build=SimpleNamespace(name="lxd@5.0.2"), facts=facts, run=run))
     assert (crash.member, crash.kind) == ("m2", "signal")
     assert "UNIT=incus.service" in asked_for[0]

@@ -54,7 +54,7 @@ def pids(*answers: str):
 def test_the_pid(member, machine, said, pid):
     machine.answers = [("MainPID", out(said))]
     assert member.daemon.pid() == pid
-    assert machine.commands == ["systemctl show --property=MainPID --value incus.service"]
+    assert machine.commands == ["sh -c 'systemctl show --property=MainPID --value incus.service'"]
 
 
 def test_starting_does_not_wait(member, machine):
@@ -162,7 +162,7 @@ def test_the_log_is_the_file_and_the_journal(member, machine):
     machine.answers = [("journalctl", out("lines"))]
     assert member.daemon.log() == "lines"
     assert "/var/log/incus/incusd.log" in machine.commands[0]
-    assert "--unit=incus.service" in machine.commands[0]
+    assert "_SYSTEMD_UNIT=incus.service" in machine.commands[0]
 
 
 def test_the_other_product_s_units(member, machine):
@@ -184,7 +184,7 @@ def looks(*answers: str):
 
 def look(active="active", sub="running", pid=7, process="S", ready="yes", logged=10) -> str:
     return (
-        f"ActiveState={active}\nSubState={sub}\nMainPID={pid}\nProcess={process}\nReady={ready}\nLogged={logged}\n"
+        f"ActiveState={active}\nSubState={sub}\nPid={pid}\nProcess={process}\nReady={ready}\nLogged={logged}\n"
     )
 
 

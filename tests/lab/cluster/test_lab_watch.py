@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +96,45 @@ def test_a_first_process_that_is_stopped(pool, service):
     eventually(lambda: state_of(service.pid)[1] == "T")
     seen = LabWatch(pool, [Seen("m1", first)], Transcript()).look()
     assert seen == "the first process of member m1 was stopped by a signal from outside"
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A member whose server is in no cgroup of its service, and that server, for which a copy of cat stands."""
+    program = tmp_path / "lxd"
+    shutil.copy(shutil.which("cat") or "", program)
+    (tmp_path / "cgroup.procs").touch()
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as server:
+        (tmp_path / "lxd.pid").write_text(f"{server.pid}\n")
+        me = os.getpid()
+        seen = Watched(me, began(me), "127.0.0.1", tmp_path / "cgroup.procs", str(tmp_path / "lxd.pid"))
+        yield Seen("m1", seen), server
+        server.kill()
+
+
+def test_a_server_outside_of_its_service_that_is_stopped(pool, outside):
+    member, server = outside
+    watch = LabWatch(pool, [member], Transcript())
+    assert watch.look() == ""
+    server.send_signal(signal.SIGSTOP)
+    eventually(lambda: state_of(server.pid)[1] == "T")
+    assert watch.look() == "lxd of member m1 was stopped by a signal from outside"
+    server.send_signal(signal.SIGCONT)
+    eventually(lambda: state_of(server.pid)[1] != "T")
+    assert watch.look() == ""
+
+
+@pytest.mark.parametrize("written", ["another", "", "no number", None])
+def test_what_is_no_server_any_more_is_not_watched(pool, outside, tmp_path, service, written):
+    """The number of one that has ended may be another process's, which somebody stops for reasons of his own."""
+    service.send_signal(signal.SIGSTOP)
+    eventually(lambda: state_of(service.pid)[1] == "T")
+    file = tmp_path / "lxd.pid"
+    if written is None:
+        file.unlink()
+    else:
+        file.write_text(str(service.pid) if written == "another" else written)
+    assert LabWatch(pool, [outside[0]], Transcript()).look() == ""
 
 
 def test_a_pool_that_is_full(watch, pool):

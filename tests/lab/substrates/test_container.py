@@ -16,8 +16,9 @@ from clusterproof.lab.host.host import Host
 from clusterproof.lab.substrates import container as containers
 from clusterproof.lab.substrates.container import Container
 from clusterproof.lab.substrates.machine import CommandTimeoutError, Result, Watched
-from tests.fakes import INCUS_604, FakeServer, Refusal, image, lab_host
+from tests.fakes import CATALOGUE, INCUS_604, FakeServer, Refusal, image, lab_host
 
+SNAP = CATALOGUE.get("lxd@rehearsal/5.0.2")
 SPENT = threading.Event()  # is never set: waiting for it takes a command's whole time
 
 
@@ -259,6 +260,9 @@ def test_what_is_watched_are_the_first_process_and_those_of_the_service(containe
     inside.group = tmp_path / "lxc.payload.c/clusterproof/cgroup.procs"
     service = tmp_path / "lxc.payload.c/system.slice" / image().facts.units.service / "cgroup.procs"
     assert container.watched().service == service
+    container.image = image(SNAP)
+    assert container.watched().service == service.parent.with_name("snap.lxd.daemon.service") / service.name
+    assert container.watched().server == "/var/snap/lxd/common/lxd.pid"
     inside.up = False
     assert container.watched() is None
 

@@ -61,7 +61,7 @@ def test_the_keys_of_a_line():
     assert list(line) == [
         "run", "scenario", "issue", "role", "build", "peer", "substrate", "observation", "expectation",
         "verdict", "reason", "seconds", "phases", "evidence", "started", "suite", "text", "fault",
-        "injected", "crashes",
+        "injected", "crashes", "lab", "parts",
     ]  # fmt: skip
     assert line["build"] == {
         "name": "incus@7.0.2",

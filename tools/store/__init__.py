@@ -1,0 +1,1 @@
+"""A snap store and an image server for trying what asks them without a network."""
