@@ -6,12 +6,14 @@ may look into and change. Nothing here takes time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
+import socket
 import socketserver
 import tempfile
 import textwrap
@@ -523,6 +525,9 @@ class _Http(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def hang_up(self) -> None:
         for request in list(self._open):
+            # Its handler's thread may be waiting for another request of this connection.
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
             self.shutdown_request(request)
 
     def handle_error(self, *_: object) -> None:

@@ -107,8 +107,11 @@ class Connection:
         out, err = bytearray(), bytearray()
         deadline = time.monotonic() + timeout
         ended: float | None = None
+        # Not select(), which refuses a process that has 1024 files open.
+        arrived = select.poll()
+        arrived.register(channel, select.POLLIN)
         while True:
-            select.select([channel], [], [], LOOK)
+            arrived.poll(LOOK * 1000)
             moved = False
             while channel.recv_ready():
                 out += channel.recv(1 << 16)
