@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import tempfile
 import traceback
 from enum import IntEnum
@@ -81,3 +82,18 @@ def fault(error: BaseException) -> str:
     else:
         kept = f"its traceback is in {log}"
     return f"clusterproof itself failed: {type(error).__name__}: {said}{where}; {kept}; please report it"
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what ends a run or a verb: something that cannot be read or written, or a fault."""
+    return in_words(error) if isinstance(error, OSError) else fault(error)
+
+
+def ended_by(error: Exception) -> ExitStatus:
+    """Say in one line what ends this process, and return its status; of a reader that left nothing is said."""
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has enough of it, and Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.INCOMPLETE
+    print(f"error: {in_one_line(error)}", file=sys.stderr, flush=True)
+    return status_of(error) if isinstance(error, OSError) else ExitStatus.FAULT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -11,7 +10,7 @@ from typing import TextIO
 
 import pytest
 
-from clusterproof.exit_status import ExitStatus, fault, in_words, status_of
+from clusterproof.exit_status import ExitStatus, ended_by
 
 # What pytest's own statuses mean; the others are the same or are set by the run itself.
 STATUSES = {
@@ -61,17 +60,10 @@ def run(arguments: Sequence[str]) -> int:
         with redirect_stderr(_OneLine(sys.stderr)):
             code = int(pytest.main(list(arguments)))
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.INCOMPLETE
     except KeyboardInterrupt:
         return ExitStatus.INCOMPLETE
-    except OSError as error:
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        return status_of(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, a person gets one line
-        print(f"error: {fault(error)}", file=sys.stderr)
-        return ExitStatus.FAULT
+        return ended_by(error)
     return STATUSES.get(code, code)  # type: ignore[call-overload, no-any-return]
 
 

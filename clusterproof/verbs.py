@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from clusterproof.exit_status import ExitStatus, fault, in_words, status_of
+from clusterproof.exit_status import ExitStatus, ended_by
 from clusterproof.fixtures.options import EMPTY
 
 # What all errors of usage are; typer exports only one kind of them.
@@ -37,18 +36,12 @@ class Verbs(TyperGroup):
         try:
             status = super().main(given, "clusterproof", **more)
             sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever read the output has enough of it, and Python would complain once more at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(ExitStatus.INCOMPLETE)
         except typer.Abort:
             _refuse("nothing was done", ExitStatus.INCOMPLETE)
-        except OSError as error:
-            _refuse(in_words(error), status_of(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, a person gets one line
             if isinstance(error, _ClickError):
                 _refuse(_said(error), ExitStatus.USAGE)
-            _refuse(fault(error), ExitStatus.FAULT)
+            sys.exit(ended_by(error))
         except SystemExit:
             # typer's own, for a pipe that nobody reads any more.
             sys.exit(ExitStatus.INCOMPLETE)
