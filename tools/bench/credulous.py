@@ -77,7 +77,8 @@ def copied(into: Path) -> Path:
 def met(out: Path) -> str:
     """Return what the scenarios met in the runs in ``out``, as part of a line."""
     cells = (cell for results in out.glob("*/results.jsonl") for cell in read(results)[0])
-    return "".join(f"; it met: {cell.reason.splitlines()[0]}" for cell in cells if cell.reason)
+    # What was answered last stands behind what was met.
+    return "".join(f"; it met: {cell.reason.partition('. Last answers:')[0]}" for cell in cells if cell.reason)
 
 
 def main() -> int:
