@@ -312,7 +312,7 @@ def _chosen(
 
 
 def _made(host: Host, image: Image, count: int, *, vm: bool, formed: bool) -> Cluster:
-    """Return a cluster of ``count`` members with ``image``; QEMU VMs are already joined where it is ``formed``."""
+    """Return ``count`` members with ``image``; those that are QEMU VMs are joined already where ``formed``."""
     transcript = Transcript(host.run.folder / "transcript.jsonl")
     if vm and server_vm.why_not(host) is not None:
         with golden.members(

@@ -60,7 +60,7 @@ def left(server) -> set[str]:
     }
 
 
-def test_members_may_be_left_unjoined(server, monkeypatch):
+def test_members_may_be_left_unjoined(monkeypatch):
     bake_beforehand(INCUS_702)
     machines = []
 

@@ -1,8 +1,8 @@
 """Whether each fault of ``--fault`` catches a scenario that takes whatever goes wrong for its symptom.
 
-``python -m tools.bench.credulous [--build NAME] [--fault NAME]...``: in a copy of this checkout, such a scenario is
-put among the suites and run in the lab under each fault, or under those named. Prints what each run says; exit 1
-where one did not catch it.
+``python -m tools.bench.credulous [--build NAME] [--fault NAME]...``: in a copy of this checkout, such a scenario
+is put among the suites and run in the lab under each fault, or under those named. Prints what each run says, and
+what the scenario met; exit 1 where one did not catch it.
 """
 
 from __future__ import annotations
