@@ -157,6 +157,9 @@ def up(
     ] = None,
     members: Annotated[int, typer.Option("--members", min=1, max=16, help="How many members.")] = 3,
     vm: Annotated[bool, typer.Option("--vm", help="Make members VMs instead of containers.")] = False,
+    unjoined: Annotated[
+        bool, typer.Option("--unjoined", help="Boot members only: in no cluster, daemons not started.")
+    ] = False,
     lab_host: LabHost = None,
     mirror: Mirror = None,
 ) -> None:
@@ -169,11 +172,11 @@ def up(
             if vm:
                 image = baking.bake_vm(entry, image, host, progress, mirror=mirror)
             progress("cluster", f"making {members} members")
-            cluster = _made(host, image, members, vm=vm)
-            if not cluster.formed:
+            cluster = _made(host, image, members, vm=vm, formed=not unjoined)
+            if not (cluster.formed or unjoined):
                 progress("cluster", "forming")
                 cluster.form()
-            progress("cluster", "all members Online")
+            progress("cluster", "booted, unjoined" if unjoined else "all members Online")
         kept = keep(host.run, image.build.name)
         console.print(f"cluster {kept.name}: {image.build.product} {image.build.version}", highlight=False)
         for member in cluster.members:
@@ -308,12 +311,12 @@ def _chosen(
     return entry
 
 
-def _made(host: Host, image: Image, count: int, *, vm: bool) -> Cluster:
-    """Return a cluster of ``count`` members with ``image``; QEMU VMs are already joined."""
+def _made(host: Host, image: Image, count: int, *, vm: bool, formed: bool) -> Cluster:
+    """Return ``count`` members with ``image``; those that are QEMU VMs are joined already where ``formed``."""
     transcript = Transcript(host.run.folder / "transcript.jsonl")
     if vm and server_vm.why_not(host) is not None:
         with golden.members(
-            host, transcript, image, count, formed=True, failed=lambda _: None
+            host, transcript, image, count, formed=formed, failed=lambda _: None
         ) as cluster:
             return cluster
     cluster = Cluster(host, transcript, ServerVMs(host) if vm else Containers(host))

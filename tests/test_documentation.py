@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ import typer
 
 from clusterproof.cli import app
 from clusterproof.fixtures.options import help_text
+from clusterproof.lab.builds import catalogue
 
 ROOT = Path(__file__).parents[1]
 LISTED = subprocess.check_output(
@@ -36,6 +38,7 @@ START = re.compile(r"^\s*(?:\$ )?(?:[A-Z_]+=\S* )*(?:sudo )?((?:clusterproof|tox
 ROOMS = ("lab", "fixtures", "reports", "suites", "clusterproof", "tests", "tools", "docs", ".github", ".ci")
 PLACEHOLDER = re.compile(r"[<>*{}]|\.\.\.")
 SHELLS = {"sh", "shell", "console"}
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # The environments of tox that hand what follows "--" to clusterproof qualify.
 QUALIFYING = {"qualify", "qualify-vm"}
 
@@ -171,6 +174,20 @@ def test_every_page_is_reached_from_the_readme():
             waiting += [other for other in targets if other not in reached]
             reached.update(targets)
     assert [str(page.relative_to(ROOT)) for page in PAGES if page not in reached] == []
+
+
+def test_the_readme_says_how_much_a_run_of_everything_is(tmp_path):
+    said = re.search(r"(\d+) cells on (\w+) builds, an estimated\s+hour on two cores", README.read_text())
+    assert said
+    argv = [sys.executable, "-m", "clusterproof", "qualify", "--plan", "-n", "2", f"--out={tmp_path}"]
+    lab = os.environ | {"LAB_DIR": str(tmp_path)}
+    text = subprocess.check_output(argv, cwd=ROOT, env=lab, text=True, timeout=200)
+    plan = re.search(r"^plan: (\d+) cells, about ([\d.]+) min with 2 workers$", text, re.MULTILINE)
+    assert plan, text[-500:]
+    assert said[1] == plan[1]
+    assert NUMBERS.index(said[2]) == len(catalogue.load().select())
+    # What runs took on a quiet computer; the hour has room for one that is not.
+    assert float(plan[2]) <= 60
 
 
 def test_the_readme_is_a_door_and_no_manual():

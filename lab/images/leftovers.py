@@ -33,10 +33,9 @@ def clear_leftovers(into: Path, own: str = "") -> None:
 def remove_tree(folder: Path) -> None:
     """Remove ``folder`` without ever descending into what is mounted inside.
 
-    What is mounted there is unmounted first. Raises LabError, and removes nothing, where that fails.
+    What is mounted there is unmounted first, and what is gone already is no error. Raises LabError, and removes
+    nothing, where that fails.
     """
-    if not folder.exists():
-        return
     for _ in range(8):
         inside = mounts_below(folder)
         if not inside:

@@ -1,7 +1,9 @@
 """What a daemon does after its upgrade: it gets ready, waits for the other members, or ends."""
 
 import re
+import tomllib
 from collections import Counter
+from pathlib import Path
 
 from clusterproof import Member, Shown, eventually
 
@@ -10,12 +12,13 @@ WAITS = "Wait for other cluster nodes to upgrade their version"
 # A daemon's last error in the journal; of a panic the lines down to the caller of what failed.
 LAST_ERROR = re.compile(r'\]: .*Failed to start the daemon" err=.*|\]: panic: .*(?:\n.*){,12}')
 ENDED = "ended: "
+CRASH_WATCH = Path(__file__).parents[1] / "daemon/crash_watch.toml"
 # Errors that docs/findings describes, by the name of the finding: races, for which the way out is to start
-# the daemon again.
+# the daemon again. Those that are crashes, the crash watch's entry lists.
 KNOWN = {
     "incus-upgrade-patch-locked": r'Failed applying patch \\?"db_json_columns\\?": .*database is locked',
     "lxd-upgrade-patch-locked": r'Failed applying patch \\?"storage_\w+_v2\\?": .*database is locked',
-    "upgrade-waiting-leader-panics": r"(?s)nil pointer dereference.*cluster\.\(\*Gateway\)\.heartbeat\(",
+    **{crash["finding"]: crash["regex"] for crash in tomllib.loads(CRASH_WATCH.read_text())["known_crashes"]},
 }
 
 

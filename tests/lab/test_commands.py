@@ -15,7 +15,8 @@ from clusterproof.lab.core import kept
 from clusterproof.lab.core.kept import Kept, keep
 from clusterproof.lab.core.runs import Run, owner
 from clusterproof.lab.host import inventory
-from tests.fakes import INCUS_702, FakeServer, bake_beforehand, stay_alone
+from clusterproof.lab.substrates import container as containers
+from tests.fakes import INCUS_702, FakeMachine, FakeServer, bake_beforehand, stay_alone
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,24 @@ def left(server) -> set[str]:
     return {run.id for run in Run.known() if run.kept} | {
         name[5:9] for name in server.instances["clusterproof"]
     }
+
+
+def test_members_may_be_left_unjoined(monkeypatch):
+    bake_beforehand(INCUS_702)
+    machines = []
+
+    def machine(_, name, image):
+        machines.append(FakeMachine(name, image))
+        return machines[-1]
+
+    monkeypatch.setattr(containers, "Container", machine)
+    result = invoke("up", "--build", "incus@7.0.2", "--members", "2", "--unjoined")
+    assert result.exit_code == 0, result.output
+    assert [one.up for one in machines] == [True, True]
+    # A daemon that does not run yet has been asked for nothing.
+    assert not [line for one in machines for line in one.commands if "preseed" in line or "start incus" in line]
+    assert "  m2  https://" in result.output
+    assert [run.kept for run in Run.known()] == [True]
 
 
 def test_the_only_one_that_i_made_is_removed_without_a_name(server):

@@ -129,6 +129,14 @@ def test_the_command_lists_and_with_yes_removes():
     assert sorted(path.name for path in old.parent.iterdir()) == ["bb", "bb.lock", "bb.log"]
 
 
+def test_the_doctor_says_how_much_there_is():
+    for number in range(prune.KEEP + 2):
+        make_image(f"a{number}", number, build="incus@7.0.2")
+    said = " ".join(CliRunner().invoke(app, ["doctor"]).output.split())
+    assert "to prune 3 MiB in 2 old images, golden clusters and runs" in said
+    assert "clusterproof prune" in said
+
+
 def test_nothing_is_removed_while_a_run_is_alive():
     old, _ = make_image("aa", 2, build="incus@7.0.2"), make_image("bb", 1, build="incus@7.0.2")
     run = Run.new()

@@ -1,7 +1,8 @@
 """Whether each fault of ``--fault`` catches a scenario that takes whatever goes wrong for its symptom.
 
-``python -m tools.bench.credulous [--build NAME]``: in a copy of this checkout, such a scenario is put among the
-suites and run under each fault in the lab. Prints what each run says; exit 1 where one did not catch it.
+``python -m tools.bench.credulous [--build NAME] [--fault NAME]...``: in a copy of this checkout, such a scenario
+is put among the suites and run in the lab under each fault, or under those named. Prints what each run says, and
+what the scenario met; exit 1 where one did not catch it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from clusterproof.fixtures.faults import FAULTS
+from clusterproof.reports.results.results import read
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = '''\
@@ -72,25 +74,34 @@ def copied(into: Path) -> Path:
     return into
 
 
+def met(out: Path) -> str:
+    """Return what the scenarios met in the runs in ``out``, as part of a line."""
+    cells = (cell for results in out.glob("*/results.jsonl") for cell in read(results)[0])
+    # What was answered last stands behind what was met.
+    return "".join(f"; it met: {cell.reason.partition('. Last answers:')[0]}" for cell in cells if cell.reason)
+
+
 def main() -> int:
     """Print what each run says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench.credulous", description=__doc__)
     parser.add_argument("--build", default="incus@7.0.2")
+    parser.add_argument("--fault", action="append", choices=FAULTS, dest="faults", help="all without this")
     asked = parser.parse_args()
     console = Console()
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         checkout = copied(Path(folder))
-        for fault in FAULTS:
+        for fault in asked.faults or FAULTS:
             argv = [sys.executable, "-m", "clusterproof", "qualify", "suites/config/test_credulous.py"]
             argv += ["-n", "1", "--substrate=container", f"--build={asked.build}", f"--fault={fault}"]
+            argv += [f"--out={checkout / fault}"]
             done = subprocess.run(
                 argv, cwd=checkout, capture_output=True, text=True, timeout=LIMIT, check=False
             )
             said = done.stdout.strip().splitlines()[-1:] or [done.stderr.strip()[-500:]]
             caught = done.returncode == 1 and CAUGHT in said[0]
             missed += not caught
-            line = f"{'caught' if caught else 'MISSED'}: {said[0]}"
+            line = f"{'caught' if caught else 'MISSED'}: {said[0]}{met(checkout / fault)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 1 if missed else 0
 

@@ -144,7 +144,10 @@ def booted(**answers: Result) -> FakeMachine:
 class TestFirstBoot:
     @pytest.mark.parametrize("rc", [0, 2])
     def test_has_succeeded_when_cloud_init_says_so(self, rc):
-        install_by_cloud_init._wait(channel(HERE), booted(status=Result(rc, "status: done\n", "")))
+        machine = booted(status=Result(rc, "status: done\n", ""))
+        install_by_cloud_init._wait(channel(HERE), machine)
+        # It was waited for, and nothing else was read.
+        assert machine.commands == ["cloud-init status --wait --long"]
 
     @pytest.mark.parametrize(
         ("rc", "status"), [(1, "status: error"), (0, "status: disabled"), (2, "status: error")]

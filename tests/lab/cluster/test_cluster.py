@@ -200,6 +200,16 @@ def test_this_process_s_certificate_is_trusted(cluster, host):
     assert "PRIVATE" not in " ".join(first.commands)
 
 
+def test_a_member_that_does_not_trust_the_client_yet_is_waited_for(cluster, product):
+    formed(cluster)
+    answers = itertools.chain(["untrusted"] * 2, itertools.repeat("trusted"))
+    product.say["GET "] = lambda _: Answer(product.info | {"auth": next(answers)})
+    before = len(product.asked("GET "))
+    client = cluster.client(cluster.members[2])
+    assert len(product.asked("GET ")) == before + 3
+    assert client.get("")["auth"] == "trusted"
+
+
 def test_a_token_is_made_from_the_operation(cluster):
     formed(cluster, 1)
     token = json.loads(base64.b64decode(cluster.token("m9"), validate=True))

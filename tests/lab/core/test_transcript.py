@@ -123,6 +123,17 @@ def test_a_private_key_in_the_middle_of_a_long_text(transcript):
     assert "Base64OfThePrivateKey" not in transcript.path.read_text()
 
 
+def test_a_token_that_nobody_knows_where_a_long_text_is_cut(transcript):
+    """Of a token whose beginning was cut, no pattern can tell what it is."""
+    token = "eyJ" + "c2VjcmV0" * 40
+    for lead in range(0, len(token), 40):
+        outer = (LIMIT // 2 - lead) // 2
+        transcript.note("run", "m1", "cat", stdout="x " * outer + token + " y" * LIMIT)
+        transcript.note("run", "m1", "cat", stdout="x " * LIMIT + token + " y" * outer)
+    transcript.flush()
+    assert "c2VjcmV0" not in transcript.path.read_text()
+
+
 def test_long_texts_lose_their_middle(transcript):
     transcript.note("run", "m1", "dmesg", stdout="a" * LIMIT + "b" * LIMIT)
     transcript.note("run", "m1", "dmesg", stdout="a" * LIMIT)

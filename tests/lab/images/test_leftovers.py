@@ -31,5 +31,9 @@ class TestMounts:
             leftovers.remove_tree(folder)
         assert (folder / "root").exists()
 
-    def test_removing_what_is_not_there_is_no_error(self, tmp_path):
-        leftovers.remove_tree(tmp_path / "nothing")
+    def test_what_is_gone_already_is_no_error(self, tmp_path):
+        (tmp_path / "x.partial/root").mkdir(parents=True)
+        (tmp_path / "x.partial-other").mkdir()
+        leftovers.remove_tree(tmp_path / "x.partial")
+        assert [path.name for path in tmp_path.iterdir()] == ["x.partial-other"]
+        leftovers.remove_tree(tmp_path / "x.partial")

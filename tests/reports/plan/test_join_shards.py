@@ -219,6 +219,18 @@ def test_a_missing_shard_on_the_command_line(tmp_path, monkeypatch, cells):
     assert "planned cells have no result" in done.output
 
 
+def test_evidence_that_is_a_link_out_of_its_run_is_not_joined(tmp_path, cells):
+    one = next(cell for cell in cells if cell.evidence)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("of the computer")
+    run = write_run(tmp_path / "x", [one])
+    (run / one.evidence).parent.mkdir(parents=True)
+    (run / one.evidence).symlink_to(tmp_path / "outside")
+    join([run], tmp_path / "joined")
+    assert (tmp_path / "joined/results.jsonl").exists()
+    assert not list((tmp_path / "joined").rglob("secret"))
+
+
 def test_no_evidence_is_written_to_where_a_link_in_other_evidence_leads(tmp_path, cells):
     """One run's evidence has a link out of it; the other one calls a folder behind it its evidence."""
     one = next(cell for cell in cells if cell.evidence)

@@ -44,14 +44,12 @@ def test_a_lab_fault_never_speaks_of_the_product():
     assert not Observation.NOT_RUN.judged
 
 
-def test_which_verdicts_are_expected():
-    assert {verdict for verdict in Verdict if verdict.expected} == {
-        Verdict.CONFORMS,
-        Verdict.REPRODUCED,
-        Verdict.CLEAR,
-        Verdict.NOT_APPLICABLE,
-        Verdict.UNTESTABLE,
-    }
+@pytest.mark.parametrize("expectation", Expectation)
+def test_a_verdict_is_expected_where_the_build_does_as_the_ledger_says_or_was_not_asked(expectation):
+    as_said = Observation.SYMPTOM if expectation is Expectation.AFFECTED else Observation.CONFORMS
+    for expected, observation, verdict in CELLS:
+        if expected is expectation and verdict != "-":
+            assert Verdict(verdict).expected is (observation in (as_said, Observation.NOT_RUN))
 
 
 def test_each_verdict_has_a_sign_of_its_own_and_a_sentence():
