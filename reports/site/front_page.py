@@ -16,7 +16,7 @@ from clusterproof.reports.site.material import Material, Place
 from clusterproof.reports.site.rendering import script
 
 COMPACT = 9  # builds from which on cells show their sign alone
-OPEN_NEWS = 3  # lines of news that are shown without being asked for
+OPEN_NEWS = 1  # lines of news that are shown without being asked for: more would push the matrix down
 
 
 class Tally(NamedTuple):
