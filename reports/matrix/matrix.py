@@ -126,7 +126,7 @@ class WayOut(StrEnum):
 
 
 class IssueOnBuild(_Part):
-    """An issue on a build: the worst verdict of its scenarios, and these, worst first.
+    """An issue on a build: the worst verdict of its scenarios that say something of it, and all, worst first.
 
     ``expected`` is whether the ledger expected the results of all of them.
     """
@@ -168,6 +168,11 @@ class IssueOnBuild(_Part):
     def answer(self) -> Answer:
         """What the verdict says in plain words."""
         return answer(self.verdict, self.role)
+
+    @property
+    def judged(self) -> bool:
+        """Whether it says of the build that it has the bug, is free of it, or fails otherwise."""
+        return self.answer in (Answer.HAS_BUG, Answer.FREE, Answer.FAILS)
 
     @property
     def way_out(self) -> WayOut | None:
@@ -218,7 +223,8 @@ class IssueOnBuild(_Part):
     @property
     def was(self) -> Verdict | None:
         """The worst verdict in the runs before, where that is not the one of now."""
-        before = [one.previous or one.stands for one in self.scenarios if one.role != "injection"]
+        counted = [one for one in self.scenarios if _counts(one.role, one.previous or one.stands)]
+        before = [one.previous or one.stands for one in counted]
         worst = max(before, key=lambda verdict: verdict.severity, default=self.verdict)
         return worst if worst is not self.verdict else None
 
@@ -287,8 +293,13 @@ class Matrix(_Part):
 
 def _counting(scenarios: Sequence[ScenarioOnBuild]) -> Sequence[ScenarioOnBuild]:
     """Return those of ``scenarios``, worst first, that count: all where none does."""
-    # A symptom that was brought about says nothing of the build, as long as it was recognised.
-    return [one for one in scenarios if one.role != "injection" or not one.expected] or scenarios
+    return [one for one in scenarios if not one.expected or _counts(one.role, one.stands)] or scenarios
+
+
+def _counts(role: Role, verdict: Verdict) -> bool:
+    # Neither a symptom that was brought about nor a way out that works says whether the bug is in the build:
+    # where the reproduction was not run, nothing is known.
+    return role != "injection" and answer(verdict, role) is not Answer.WORKS
 
 
 def _peer(one: ScenarioOnBuild | Cell) -> str:

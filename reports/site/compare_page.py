@@ -52,6 +52,7 @@ def comparison_between(
                 column: {
                     "verdict": on_build.verdict,
                     "answer": on_build.answer,
+                    "judged": on_build.judged,
                     "page": on_build.telling.page if linked else None,
                 }
                 for column, on_build in matrix.cells[row.id].items()

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from clusterproof.reports.exports.allure_results import REPORT
 from clusterproof.reports.matrix.divergence import divergence
-from clusterproof.reports.matrix.matrix import NAMES, Column
+from clusterproof.reports.matrix.matrix import NAMES, Column, IssueRow, Matrix
 from clusterproof.reports.results.answers import Answer
 from clusterproof.reports.results.verdicts import Verdict
 from clusterproof.reports.site.material import Material, Place
 from clusterproof.reports.site.rendering import script
 
 COMPACT = 9  # builds from which on cells show their sign alone
-OPEN_NEWS = 3  # lines of news that are shown without being asked for
+OPEN_NEWS = 1  # lines of news that are shown without being asked for: more would push the matrix down
 
 
 class Tally(NamedTuple):
@@ -38,8 +38,8 @@ def front_page(material: Material) -> str:
         script("common", "matrix") if matrix.rows else script("common"),
         here="matrix",
         columns=matrix.columns,
-        # As rows are ordered: those that are not documented stand last.
-        by_area=[(area, list(rows)) for area, rows in groupby(matrix.rows, lambda row: row.area)],
+        by_area=_by_area(matrix),
+        without=sum(not matrix.cells[row.id] for row in matrix.rows),
         tracks=by_track(matrix.columns),
         superseded=_superseded(matrix.columns),
         tallies=_tallies(matrix.columns, places),
@@ -65,6 +65,17 @@ def front_page(material: Material) -> str:
             (one, one) for one in sorted({name for one in places for name in one.on_build.by_substrate})
         ],
     )
+
+
+def _by_area(matrix: Matrix) -> list[tuple[str, list[IssueRow]]]:
+    """Return the rows by area, in their order; those of which no build has a result stand last, together."""
+    seen = [row for row in matrix.rows if matrix.cells[row.id]]
+    unseen = [row for row in matrix.rows if not matrix.cells[row.id]]
+    # As rows are ordered, those that are not documented come after all areas.
+    groups = [
+        (area or "not documented here", list(rows)) for area, rows in groupby(seen, lambda row: row.area)
+    ]
+    return [*groups, ("documented, without a result here", unseen)] if unseen else groups
 
 
 def by_track(columns: Iterable[Column]) -> dict[tuple[str, str], list[Column]]:

@@ -15,7 +15,6 @@ from clusterproof.reports.results.verdicts import Verdict
 from clusterproof.reports.site.material import Material
 
 _WORSE = (IssueChange.BROKEN, IssueChange.FAILS)
-_JUDGED = (Answer.HAS_BUG, Answer.FREE, Answer.FAILS)
 _BETTER = (IssueChange.FIXED, IssueChange.WORKS)
 
 Issues = Sequence[tuple[IssueRow, IssueOnBuild]]
@@ -77,7 +76,7 @@ def ship_answer(material: Material, column: Column) -> ShipAnswer:
     )
     of_build = list(_concerning(matrix, column))
     on_builds = [(row, on_build) for row, on_build in of_build if on_build]
-    unjudged = [(row, one) for row, one in of_build if one is None or one.answer not in _JUDGED]
+    unjudged = [(row, one) for row, one in of_build if one is None or not one.judged]
     having = [(row, one) for row, one in on_builds if one.answer is Answer.HAS_BUG]
     comparison = compare(matrix, before, column) if before else None
     answer = ShipAnswer(

@@ -88,6 +88,8 @@ def test_a_build_that_was_tested_is_told_by_its_results(lookup):
     said = asked(lookup, "incus 7.5.1")
     assert "This build was tested" in said
     assert found(lookup)["lxd-15218"] == "fails otherwise"
+    by_runs = lookup.locator(".found li", has_text="Seen by a run on this build.").count()
+    assert f"{by_runs} answers are its runs', the others what is documented." in said
     lookup.locator(".found li", has_text="lxd-15218").locator("a.cell").click()
     assert "fails otherwise" in lookup.locator(".ruling").inner_text()
 

@@ -298,3 +298,33 @@ def test_on_a_phone_one_build_is_chosen_and_its_issues_are_rows(watched, site):
     assert again.locator("#build").input_value() == "lxd@5.0.2-5+deb12u6"
     assert again.locator("tr.issue .on-build:visible").count() == ALL
     assert again.evaluate("document.documentElement.scrollHeight") < page.evaluate("innerHeight") * 4
+
+
+def test_on_a_phone_another_product_brings_a_build_of_its_own(watched, site):
+    """A build of LXD is chosen at first: Incus alone must not leave nothing to see."""
+    page = watched.open(site.pages["matrix"], width=360)
+    assert page.locator("#build").input_value().startswith("lxd@")
+    choose(page, "Product", "Incus")
+    assert page.locator("#build").input_value() == "incus@7.5.1-1~exp2"
+    assert rows(page).count() == ALL
+    again = watched.open(site.pages["matrix"].as_uri() + "#product=incus", width=360)
+    assert rows(again).count() == ALL
+
+
+def test_on_a_phone_titles_have_room_beside_what_a_cell_says(watched, site):
+    page = watched.open(site.pages["matrix"], width=360)
+    for build in page.locator("#build option").evaluate_all("(all) => all.slice(1).map((one) => one.value)"):
+        page.locator("#build").select_option(build)
+        for title in page.locator("tr.issue:visible > th").all():
+            assert title.bounding_box()["width"] > 110, build
+
+
+def test_heads_of_builds_stay_in_their_columns(watched, site):
+    """Beside the titles only the corner stays where it is when the matrix is moved sideways."""
+    page = watched.open(site.pages["matrix"], width=760)
+    page.locator("#matrix").evaluate("(one) => one.scrollTo(9999, 0)")
+    assert page.locator("#matrix").evaluate("(one) => one.scrollLeft") > 0
+    for head, cell in zip(
+        page.locator("th.build").all(), page.locator("tr.totals td").all(), strict=True
+    ):
+        assert head.bounding_box()["x"] == cell.bounding_box()["x"]

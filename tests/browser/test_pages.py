@@ -38,6 +38,14 @@ def test_a_page_reads_without_scripts(watched, site, name):
     assert not page.locator("#filters").is_visible()
 
 
+@pytest.mark.parametrize("width", [360, 390, 700, 1280])
+def test_every_entry_of_the_navigation_is_in_the_window(watched, site, width):
+    page = watched.open(site.pages["compare"], width=width)
+    for entry in page.locator("nav.top a").all():
+        box = entry.bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= width
+
+
 def test_opened_details_fit_and_are_accessible(watched, site):
     for name in ("cell", "hostile"):
         page = watched.open(site.pages[name], width=360)
@@ -164,3 +172,27 @@ def test_results_grow_stale_while_the_page_lies_there(watched, site):
     assert counts[0] == 1  # what ran three weeks ago
     assert counts[0] < counts[2] <= counts[3]
     assert page.locator(".flags .age").first.text_content() == "80 days ago"
+
+
+def test_on_paper_the_matrix_is_a_table_and_what_is_wrong_keeps_its_colour(watched, site):
+    """Printers leave backgrounds out, which would leave white on white of the worst verdicts."""
+    page = watched.open(site.pages["matrix"], width=718)
+    page.emulate_media(media="print")
+    head = page.locator(".matrix thead")
+    assert head.evaluate("(one) => getComputedStyle(one).display") == "table-header-group"
+    assert not page.locator("#filters").is_visible()
+    for pill in page.locator(".pill.failed, .pill.discovered, .pill.blocked").all():
+        assert pill.evaluate("(one) => getComputedStyle(one).printColorAdjust") == "exact"
+
+
+def test_with_forced_colours_a_choice_and_the_current_page_are_seen(watched, site):
+    page = watched.open(site.pages["matrix"])
+    page.emulate_media(forced_colors="active")
+    entry, current = page.locator("nav.top a", has_text="Words"), page.locator("nav.top a[aria-current]")
+    border = "(one) => getComputedStyle(one).borderBottomWidth"
+    assert (entry.evaluate(border), current.evaluate(border)) == ("0px", "2px")
+    label = page.locator("#filters label", has_text="Incus").first
+    background = "(one) => getComputedStyle(one).backgroundColor"
+    before = label.evaluate(background)
+    label.click()
+    assert label.evaluate(background) != before

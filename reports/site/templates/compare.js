@@ -39,7 +39,8 @@ function show() {
   for (const issue of data.issues) {
     const [a, b] = [issue.cells[before.id], issue.cells[after.id]];
     if (idle.includes(a?.verdict) && idle.includes(b?.verdict)) continue;
-    found.push({ issue, a, b, change: data.changes[a?.verdict ?? ""][b?.verdict ?? ""] });
+    const [first, second] = [a, b].map((one) => (one?.judged ? one.verdict : ""));
+    found.push({ issue, a, b, change: data.changes[first][second] });
   }
   const order = Object.keys(data.words);
   found.sort((one, other) => order.indexOf(one.change) - order.indexOf(other.change));
@@ -60,7 +61,8 @@ function show() {
   document.getElementById("nothing").hidden = shown.length > 0 || found.length === 0;
   document.getElementById("command").textContent = `clusterproof diff ${before.id} ${after.id}`;
   for (const [side, build] of [["from", before], ["to", after]]) {
-    const words = `${build.called}: ${build.version}, series ${build.track}`;
+    const series = build.track === "feature" ? "feature releases" : `series ${build.track}`;
+    const words = `${build.called}: ${build.version}, ${series}`;
     document.getElementById(`page-${side}`).replaceChildren(link(build.page, {}, words));
   }
 }

@@ -57,6 +57,7 @@ function words(range) {
   return fixed ? `before ${fixed}` : "every version";
 }
 
+const NAMED = 5;
 const KINDS = { "has the bug": "in", "free of it": "free", "fails otherwise": "fails" };
 
 // What is known of one issue: seen on this very build, else documented, else nothing.
@@ -78,6 +79,13 @@ function nearest(issue, asked, track) {
   return older[older.length - 1] ?? tested[0];
 }
 
+// A few builds by name, the one that is asked for first, and how many more.
+function some(ids, exact) {
+  const ordered = [...ids].sort((one, other) => (other === exact?.id) - (one === exact?.id));
+  const names = ordered.slice(0, NAMED).map((id) => called(buildOf(id)));
+  return ids.length > NAMED ? `${names.join(", ")} and ${ids.length - NAMED} more` : names.join(", ");
+}
+
 function item(issue, asked, track, exact) {
   const { kind, seen, range } = judge(issue, asked, track, exact);
   const text = { in: "● has the bug", free: "✓ free of it", fails: "▲ fails otherwise", unknown: "○ not known" }[kind];
@@ -86,7 +94,7 @@ function item(issue, asked, track, exact) {
   const made = element("li", {}, seen ? element("a", { class: "cell", href: seen.page }, pill) : pill, head);
   if (kind === "in" || kind === "fails") {
     const way = element("p", {}, element("span", { class: "soft" }, "Way out: "), issue.workaround ?? "none is documented.");
-    if (issue.verified.length) way.append(" ", element("span", { class: "tick" }, `✓ verified on ${issue.verified.map((id) => called(buildOf(id))).join(", ")}`));
+    if (issue.verified.length) way.append(" ", element("span", { class: "tick" }, `✓ verified on ${some(issue.verified, exact)}`));
     if (range?.fixed) way.append(` Or upgrade to ${data.products[asked.product]} ${range.fixed}.`);
     made.append(way);
   }
@@ -100,7 +108,7 @@ function item(issue, asked, track, exact) {
     why.append(" Nearest tested: ", element("a", { href: there.page }, called(other)), `, ${there.answer}.`);
   }
   made.append(why);
-  return { kind, made };
+  return { kind, made, seen };
 }
 
 const GROUPS = [["in", "In it"], ["fails", "Fails otherwise"], ["unknown", "Not known"], ["free", "Free of it"]];
@@ -121,8 +129,10 @@ function show() {
   const series = track === "feature" ? "feature releases" : `series ${track}`;
   said.replaceChildren(
     element("strong", {}, `${data.products[asked.product]} ${asked.version}`),
-    ` (${series}): ${count("in")} of ${found.length} documented issues in it, ${count("free")} not, ${count("unknown")} not known. `,
-    exact ? element("a", { href: exact.page }, "This build was tested") : "This version was not tested: this is what is documented.",
+    ` (${series}): ${count("in")} of ${found.length} documented issues in it, ${count("free")} not, ${count("fails") ? `${count("fails")} fail otherwise, ` : ""}${count("unknown")} not known. `,
+    ...(exact
+      ? [element("a", { href: exact.page }, "This build was tested"), `: ${found.filter((one) => one.seen).length} answers are its runs', the others what is documented.`]
+      : ["This version was not tested: this is what is documented."]),
   );
   for (const [kind, title] of GROUPS) {
     const items = found.filter((one) => one.kind === kind).map((one) => one.made);

@@ -73,6 +73,13 @@ function apply() {
   document.getElementById("nothing").hidden = shown > 0;
 }
 
+// One build of another product than the chosen ones would leave nothing to see: the newest of theirs instead.
+function keepBuildWithin() {
+  const { product } = chosen();
+  const within = heads.filter((one) => allows(product, one.dataset.product)).map((one) => one.dataset.id);
+  if (build.value && within.length && !within.includes(build.value)) build.value = within.at(-1);
+}
+
 function address() {
   const found = new URLSearchParams();
   for (const [name, values] of Object.entries(chosen())) found.set(name, [...values].join(","));
@@ -102,6 +109,7 @@ function read() {
   build.value = wanted === "all" ? "" : wanted;
   if (build.selectedIndex < 0) build.value = atFirst;
   compact.checked = (found.get("view") ?? table.dataset.default) === "compact";
+  keepBuildWithin();
   apply();
 }
 
@@ -112,7 +120,11 @@ text.addEventListener("input", () => {
 });
 text.addEventListener("change", () => (typing = false));
 text.addEventListener("blur", () => (typing = false));
-filters.addEventListener("change", (event) => event.target !== text && write("pushState"));
+filters.addEventListener("change", (event) => {
+  if (event.target === text) return;
+  keepBuildWithin();
+  write("pushState");
+});
 filters.addEventListener("submit", (event) => event.preventDefault());
 reset.addEventListener("click", () => {
   for (const box of boxes) box.checked = false;

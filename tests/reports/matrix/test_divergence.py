@@ -3,9 +3,11 @@
 import pytest
 
 from clusterproof.builds import Expectation
+from clusterproof.reports.decide.diff import IssueChange, compare
 from clusterproof.reports.matrix.divergence import divergence
 from clusterproof.reports.matrix.from_results import build_matrix
 from clusterproof.reports.matrix.matrix import WayOut
+from clusterproof.reports.results.answers import Answer
 from clusterproof.reports.results.verdicts import Observation
 from tests.samples import INCUS_604, INCUS_702, LXD_502, LXD_GIT, cell, sample_ledger
 
@@ -90,3 +92,26 @@ def test_the_telling_scenario_is_no_injection_that_was_recognised(tmp_path):
     assert on_build.scenarios[0].role == "injection"
     assert on_build.telling.scenario == cell().scenario
     assert on_build.telling.stands is on_build.verdict
+
+
+@pytest.mark.parametrize("reproduction", [NOT_RUN, None])
+def test_a_way_out_that_works_does_not_free_the_build_of_the_bug(tmp_path, reproduction):
+    """Where the reproduction did not run, nothing is known: the comparison must not call the bug gone."""
+    way_out = cell(
+        build=LXD_GIT,
+        scenario="a::test_way_out",
+        role="workaround",
+        observation=CONFORMS,
+        expectation=Expectation.NOT_AFFECTED,
+    )
+    cells = [cell(build=LXD_502, observation=SYMPTOM, expectation=Expectation.AFFECTED), way_out]
+    if reproduction:
+        cells.append(cell(build=LXD_GIT, observation=reproduction, expectation=Expectation.AFFECTED))
+    matrix = build_matrix(cells, sample_ledger(tmp_path))
+    before, after = matrix.columns
+    on_build = matrix.cells["lxd-15313"][after.id]
+    assert not on_build.judged
+    assert on_build.was is None
+    assert on_build.answer is (Answer.NOT_KNOWN if reproduction else Answer.WORKS)
+    (difference,) = compare(matrix, before, after).issues
+    assert difference.change is IssueChange.UNSEEN

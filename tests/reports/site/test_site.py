@@ -291,7 +291,7 @@ def test_a_first_run_compares_with_no_run_before_it(tmp_path, ledger):
         "lxd@5.0.2-5+deb12u6",
     ]
     publish(write_run(tmp_path / "s", [cell(run="s", started=START + DAY)]), ledger)
-    assert "Nothing changed since the run before." in load(tmp_path / "s/index.html").words
+    assert "Nothing that an earlier run had seen has changed." in load(tmp_path / "s/index.html").words
 
 
 def test_an_empty_run_says_so(tmp_path, ledger):
