@@ -55,6 +55,7 @@ GROUPS = {
         "export": "Write the history as lines of JSON, which merge reads",
         "stability": "Say whether each cell gave one verdict in its last runs",
         "prove": "Keep beside the ledger what runs showed of its bounds",
+        "schema": "Print the JSON schema of results, matrix or ledger",
     },
     "Write scenarios": {
         "new-issue": "Make the two files of a documented issue",
