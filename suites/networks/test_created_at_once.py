@@ -20,11 +20,17 @@ CONFIG = {"ipv4.address": "none", "ipv6.address": "none"}
 ANSWERED = 60.0
 
 
-def begin(cluster: Cluster, asked: Member, name: str) -> HeldRequest:
-    """Define the network ``name`` on all members and begin to create it through ``asked``."""
-    for member in cluster.members:
-        cluster.client().post("networks", {"name": name, "type": "bridge"}, target=member.name)
-    return HeldRequest(asked, "networks", {"name": name, "type": "bridge", "config": CONFIG})
+def begin(cluster: Cluster, *asked: Member) -> list[HeldRequest]:
+    """Define the networks on all members and begin to create each through the member that is ``asked``.
+
+    All are defined first: the first request that is held may have the lock that a definition waits for.
+    """
+    names = [f"br{number}" for number in range(1, len(asked) + 1)]
+    for name in names:
+        for member in cluster.members:
+            cluster.client().post("networks", {"name": name, "type": "bridge"}, target=member.name)
+    bodies = [{"name": name, "type": "bridge", "config": CONFIG} for name in names]
+    return [HeldRequest(member, "networks", body) for member, body in zip(asked, bodies, strict=True)]
 
 
 def check_created(cluster: Cluster, *requests: HeldRequest) -> None:
@@ -39,7 +45,7 @@ def check_created(cluster: Cluster, *requests: HeldRequest) -> None:
 def test_two_members(cluster: Cluster, symptom: SymptomWatch) -> None:
     """Two networks are created at the same time, each through a member of its own."""
     first, second = cluster.members
-    requests = [begin(cluster, first, "br1"), begin(cluster, second, "br2")]
+    requests = begin(cluster, first, second)
     with symptom("both networks are created"):
         for request in requests:
             request.wait_held()
@@ -60,7 +66,7 @@ def test_two_members(cluster: Cluster, symptom: SymptomWatch) -> None:
 def test_one_member(cluster: Cluster, symptom: SymptomWatch) -> None:
     """Two networks are created at the same time, both through one member."""
     first, _ = cluster.members
-    requests = [begin(cluster, first, "br1"), begin(cluster, first, "br2")]
+    requests = begin(cluster, first, first)
     with symptom("both networks are created"):
         requests[0].wait_held()
         for request in requests:
