@@ -20,17 +20,16 @@ CONFIG = {"ipv4.address": "none", "ipv6.address": "none"}
 ANSWERED = 60.0
 
 
-def begin(cluster: Cluster, *asked: Member) -> list[HeldRequest]:
-    """Define the networks on all members and begin to create each through the member that is ``asked``.
-
-    All are defined first: the first request that is held may have the lock that a definition waits for.
-    """
-    names = [f"br{number}" for number in range(1, len(asked) + 1)]
-    for name in names:
+def define(cluster: Cluster) -> None:
+    """Define both networks on all members, which has to wait for nothing: no creation has begun."""
+    for name in ("br1", "br2"):
         for member in cluster.members:
             cluster.client().post("networks", {"name": name, "type": "bridge"}, target=member.name)
-    bodies = [{"name": name, "type": "bridge", "config": CONFIG} for name in names]
-    return [HeldRequest(member, "networks", body) for member, body in zip(asked, bodies, strict=True)]
+
+
+def begin(asked: Member, name: str) -> HeldRequest:
+    """Begin to create the network ``name`` through ``asked``."""
+    return HeldRequest(asked, "networks", {"name": name, "type": "bridge", "config": CONFIG})
 
 
 def check_created(cluster: Cluster, *requests: HeldRequest) -> None:
@@ -45,7 +44,8 @@ def check_created(cluster: Cluster, *requests: HeldRequest) -> None:
 def test_two_members(cluster: Cluster, symptom: SymptomWatch) -> None:
     """Two networks are created at the same time, each through a member of its own."""
     first, second = cluster.members
-    requests = begin(cluster, first, second)
+    define(cluster)
+    requests = [begin(first, "br1"), begin(second, "br2")]
     with symptom("both networks are created"):
         for request in requests:
             request.wait_held()
@@ -66,9 +66,11 @@ def test_two_members(cluster: Cluster, symptom: SymptomWatch) -> None:
 def test_one_member(cluster: Cluster, symptom: SymptomWatch) -> None:
     """Two networks are created at the same time, both through one member."""
     first, _ = cluster.members
-    requests = begin(cluster, first, first)
+    define(cluster)
+    requests = [begin(first, "br1")]
     with symptom("both networks are created"):
         requests[0].wait_held()
+        requests.append(begin(first, "br2"))
         for request in requests:
             request.release()
         check_created(cluster, *requests)
