@@ -15,10 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Product = Literal["lxd", "incus"]
 
-
 UNRELEASED = "+after."
 """What follows the last release in the version of a snap of a later commit, before the commit's name."""
-
 
 # What the lab puts behind the version that a product reports, to tell builds of it apart.
 _IDENTITY = re.compile(r"(\+(snap\.[0-9]+|sideload\.[0-9a-f]+|rehearsal))+$")

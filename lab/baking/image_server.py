@@ -17,8 +17,8 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clusterproof.lab.core import fetching, runs
+from clusterproof.lab.core.architecture import debian_architecture
 from clusterproof.lab.core.errors import LabError
-from clusterproof.lab.images.recipe import debian_architecture
 
 # The kind of an item that is a root file system.
 SQUASHFS = "squashfs"
@@ -82,10 +82,8 @@ def newest(server: str, alias: str) -> Found:
     except requests.RequestException as error:
         raise LabError(f"the image server {root} cannot be asked for {alias}: {error}") from error
     except ValidationError as error:
-        what = error.errors()[0]
-        where = ".".join(str(part) for part in what["loc"]) or "the whole"
-        form = f"{where}: {what['msg']}"
-        raise LabError(f"the index of {root} is not of simplestreams' form ({form})") from error
+        wrong = fetching.what_is_wrong(error)
+        raise LabError(f"the index of {root} is not of simplestreams' form ({wrong})") from error
     found = [
         Found(serial, f"{root}/{item.path}", item.sha256, item.size)
         for product in products

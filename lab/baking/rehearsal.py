@@ -18,12 +18,13 @@ from clusterproof.lab.builds import apt_mirror
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import REHEARSAL
 from clusterproof.lab.core import runs
+from clusterproof.lab.core.architecture import debian_architecture
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.images import making
 from clusterproof.lab.images.kinds import CONTAINER
 from clusterproof.lab.images.leftovers import clear_leftovers, remove_tree
 from clusterproof.lab.images.logged_commands import LoggedCommands, Progress
-from clusterproof.lab.images.recipe import IMAGES, debian_architecture, digest, lines
+from clusterproof.lab.images.recipe import IMAGES, digest, lines
 from clusterproof.lab.images.rootfs import RootfsImage
 
 # The name of the base that LXD's snap of the track has.

@@ -29,11 +29,11 @@ from clusterproof.lab.builds.sources import (
     SnapFile,
     tree_files,
 )
+from clusterproof.lab.core.architecture import debian_architecture
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.host import sweeping
 from clusterproof.lab.images import making, rootfs
 from clusterproof.lab.images.logged_commands import Progress
-from clusterproof.lab.images.recipe import debian_architecture
 from clusterproof.lab.images.rootfs import RootfsImage
 
 FORM = (
@@ -156,7 +156,7 @@ def _snap(name: str, path: Path, known: Catalogue) -> CatalogueBuild:
     if not {"all", debian_architecture()} & {str(one) for one in _listed(architectures)}:
         made_for = ", ".join(map(str, _listed(architectures)))
         raise UsageError(f"--sideload: {path} is for {made_for}, and this computer is {debian_architecture()}")
-    beside = snap_files.beside(path)
+    beside = tuple((file, _digest(file)) for file in snap_files.beside(path))
     # The version of a development snap is the name of its commit, which cannot be ordered.
     version = re.match(r"\d+(\.\d+)*", str(said.get("version", "")))
     # With all that it needs beside it no store is asked, and neither is another image server.

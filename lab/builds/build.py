@@ -21,7 +21,6 @@ FindRevision = Callable[[str, str], int]
 Ask = Callable[[str], str]
 
 
-
 class Filler(Protocol):
     """What can fill the root file system of an image. Each method returns the installed version."""
 

@@ -6,7 +6,6 @@ The public API is that of ``snap info``: GET /v2/snaps/info/NAME, with the heade
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -16,12 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.sources import RISKS
 from clusterproof.lab.core import fetching
+from clusterproof.lab.core.architecture import debian_architecture
 from clusterproof.lab.core.errors import LabError, UsageError
 from clusterproof.lab.core.unreachable import why_unreachable
 
 STORE = "https://api.snapcraft.io"
-# The store's names of the architectures that the kernel calls otherwise.
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class _Part(BaseModel):
@@ -84,12 +82,6 @@ class Answer(_Part):
         )
 
 
-def architecture() -> str:
-    """Return the architecture of this computer as the store calls it."""
-    name = platform.machine()
-    return ARCHITECTURES.get(name, name)
-
-
 def ask(snap: str) -> Answer:
     """Return what the store says of ``snap``, all channels in one answer.
 
@@ -100,7 +92,7 @@ def ask(snap: str) -> Answer:
     try:
         content = fetching.get(
             url,
-            params={"fields": "revision,version", "architecture": architecture()},
+            params={"fields": "revision,version", "architecture": debian_architecture()},
             headers={"Snap-Device-Series": "16"},
         )
         return Answer.model_validate_json(content)
@@ -112,11 +104,8 @@ def ask(snap: str) -> Answer:
             "name another one with LAB_SNAP_STORE, or a revision that is baked: --build CHANNEL=REVISION"
         ) from error
     except ValidationError as error:
-        what = error.errors()[0]
-        where = ".".join(str(part) for part in what["loc"]) or "the whole"
-        raise LabError(
-            f"the snap store's answer at {url} is not of its documented form ({where}: {what['msg']})"
-        ) from error
+        wrong = fetching.what_is_wrong(error)
+        raise LabError(f"the snap store's answer at {url} is not of its documented form ({wrong})") from error
 
 
 def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = None) -> list[CatalogueBuild]:
@@ -140,7 +129,7 @@ def settle(builds: Sequence[CatalogueBuild], known: Mapping[str, int] | None = N
 
     def one(build: CatalogueBuild) -> CatalogueBuild:
         def find(snap: str, channel: str) -> int:
-            return (known or {}).get(build.name) or answer(snap).find(channel, architecture()).revision
+            return (known or {}).get(build.name) or answer(snap).find(channel, debian_architecture()).revision
 
         return build.resolved(find)
 

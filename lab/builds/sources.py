@@ -168,11 +168,11 @@ class SnapChannel(_Channel):
 
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the version that the product reports, with the revision."""
-        installed = ask(f"snap list {shlex.quote(self.snap)}").splitlines()[1].split()[2]
+        stated, installed = _listed(ask, self.snap)
         # What snapd takes from a file has no revision of the store's.
         if installed != str(self.revision) and not snap_files.downloaded(self.snap, self.revision):
             raise LabError(f"{build.name}: revision {installed} was installed, not {self.revision}")
-        return _of_snap(build, ask, self.snap) + self.version_suffix
+        return _of_snap(build, ask, stated) + self.version_suffix
 
 
 class AptChannel(_Channel):
@@ -235,7 +235,7 @@ class AptChannel(_Channel):
 class SnapFile(FirstBoot):
     """The user's snap, the file at ``path``, identified by its SHA-256 ``digest``.
 
-    ``beside`` are the snaps that it needs, installed before it: its base, and ``snapd``.
+    ``beside`` are the snaps that it needs, each with its SHA-256, installed before it: its base, and ``snapd``.
     """
 
     default: ClassVar[bool] = True
@@ -245,7 +245,7 @@ class SnapFile(FirstBoot):
     snap: str
     path: Path
     digest: str
-    beside: tuple[Path, ...] = ()
+    beside: tuple[tuple[Path, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -255,7 +255,7 @@ class SnapFile(FirstBoot):
     @property
     def recipe(self) -> dict[str, object]:
         """The source as plain data: not where the file is, but what is in it."""
-        beside = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.beside]
+        beside = [digest for _, digest in self.beside]
         digests = {"digest": self.digest, **({"beside": beside} if beside else {})}
         return {"kind": "snap-file", "image": self.image, "snap": self.snap, **digests}
 
@@ -266,7 +266,7 @@ class SnapFile(FirstBoot):
 
     def handed_over(self, make: MakeFiles) -> Sequence[Path]:  # noqa: ARG002 - they are the user's
         """Return the file, after those that it needs."""
-        return (*self.beside, self.path)
+        return (*(path for path, _ in self.beside), self.path)
 
     @property
     def snap_name(self) -> str:
@@ -281,7 +281,7 @@ class SnapFile(FirstBoot):
 
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the version that the product reports, with the digest of the file."""
-        return _of_snap(build, ask, self.snap) + self.version_suffix
+        return _of_snap(build, ask, _listed(ask, self.snap)[0]) + self.version_suffix
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ class RehearsalSnap(FirstBoot):
 
     def installed_version(self, build: CatalogueBuild, ask: Ask) -> str:
         """Return the snap's version, which is the package's, once the product has said that it is that."""
-        return _of_snap(build, ask, self.snap) + self.version_suffix
+        return _of_snap(build, ask, _listed(ask, self.snap)[0]) + self.version_suffix
 
 
 @dataclass(frozen=True)
@@ -470,13 +470,20 @@ def _reported(build: CatalogueBuild, ask: Ask) -> str:
     return ask(shlex.join([*build.facts.admin, "--version"])).split()[0]
 
 
-def _of_snap(build: CatalogueBuild, ask: Ask, snap: str) -> str:
-    """Return the version of the installed ``snap``: what the product reports, and what the snap adds to that.
+def _listed(ask: Ask, snap: str) -> tuple[str, str]:
+    """Return the version and the revision of the installed ``snap``, as snapd has them."""
+    _, version, revision, *_ = ask(f"snap list {shlex.quote(snap)}").splitlines()[1].split()
+    return version, revision
+
+
+def _of_snap(build: CatalogueBuild, ask: Ask, stated: str) -> str:
+    """Return the version of an installed snap: what the product reports, and what the snap adds to that.
+
+    ``stated`` is what snapd has as its version.
 
     A snap of a commit after a release has the commit's name (``git-3c5fda7``), while the product reports that
     release; ``UNRELEASED`` tells it from that.
     """
-    stated = ask(f"snap list {shlex.quote(snap)}").splitlines()[1].split()[1]
     reported = _reported(build, ask)
     if stated.startswith("git-"):
         return f"{reported}{UNRELEASED}{stated.removeprefix('git-')}"

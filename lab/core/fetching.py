@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import requests
+from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from clusterproof.lab.core.errors import LabError
@@ -29,6 +30,13 @@ def get(
             answer.raise_for_status()
             return answer.content
     raise AssertionError
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """Return where an answer is not of its form first, and how: ``products.noble.arch: Field required``."""
+    what = error.errors()[0]
+    where = ".".join(str(part) for part in what["loc"]) or "the whole"
+    return f"{where}: {what['msg']}"
 
 
 def download(url: str, into: Path, sha256: str) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from clusterproof.lab.builds.build import CatalogueBuild
+from clusterproof.lab.core.architecture import debian_architecture
 from clusterproof.lab.core.errors import LabError
 from clusterproof.lab.images.kinds import CONTAINER, Kind
 
 IMAGES = Path(__file__).parent
 CLOUD_INIT = Path(__file__).parents[1] / "cloud-init"
-# Debian's names of the architectures that the kernel calls otherwise.
-DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def recipe(
@@ -88,12 +87,6 @@ def lines(file: Path) -> list[str]:
 def _name(line: str) -> str:
     """Return the package that ``line`` of a list names."""
     return line.partition(" [!")[0].replace("ARCHITECTURE", debian_architecture())
-
-
-def debian_architecture() -> str:
-    """Return the architecture of this computer as Debian and the snap store call it."""
-    name = platform.machine()
-    return DEBIAN_NAMES.get(name, name)
 
 
 def _first_boot_files() -> Iterable[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +15,7 @@ from clusterproof.lab.builds import catalogue, snap_store
 from clusterproof.lab.builds.build import CatalogueBuild
 from clusterproof.lab.builds.snap_store import Release
 from clusterproof.lab.core import fetching
+from clusterproof.lab.core.architecture import debian_architecture
 from clusterproof.lab.core.errors import LabError, UsageError
 from tests.fakes import FakeCheckout
 
@@ -53,7 +55,7 @@ def shop(monkeypatch):
     with Store() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("LAB_SNAP_STORE", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setattr(snap_store, "architecture", lambda: "amd64")
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
         monkeypatch.setattr(fetching, "PAUSE", wait_none())
         yield server
         server.shutdown()
@@ -66,7 +68,7 @@ def channel(name: str) -> CatalogueBuild:
 
 
 def found(snap: str, name: str) -> Release:
-    return snap_store.ask(snap).find(name, snap_store.architecture())
+    return snap_store.ask(snap).find(name, debian_architecture())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_track_without_a_release_is_said(shop):  # noqa: ARG001
 
 
 def test_another_machine_has_other_releases(shop, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr(snap_store, "architecture", lambda: "riscv64")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(LabError, match=r"for riscv64 \(tracks that have one: none\)"):
         found("lxd", "latest/stable")
 
