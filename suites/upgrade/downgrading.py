@@ -38,27 +38,40 @@ def times_waited(member: Member) -> int:
     return member.daemon.log().count(WAITING)
 
 
+def wait_started(member: Member, waited: int = 0) -> bool:
+    """Wait until ``member`` is ready or says why it is not; return whether it waits for the others' versions.
+
+    ``waited`` is how often it had said so before it was started.
+    """
+
+    def says_why(log: str) -> bool:
+        return BEHIND in log or log.count(WAITING) > waited
+
+    eventually(
+        lambda: member.daemon.is_ready() or says_why(member.daemon.log()),
+        within=STARTED,
+        what=f"{member.name} is ready or says that its version is behind",
+    )
+    return times_waited(member) > waited
+
+
 def check_back(
     cluster: Cluster, member: Member, downgrade: Callable[[Member], None], waited: int = 0
 ) -> None:
     """The socket of ``member`` answers, and the others get its heartbeat.
 
     They may report it as Blocked, which means that it has to be upgraded, but not as Offline. Where it waits
-    for the others, which it had done ``waited`` times before it was downgraded, they follow by ``downgrade``.
+    for the others, which it had done ``waited`` times before it was downgraded, they follow by ``downgrade``,
+    one after another: a member that starts while the next one stops may find no leader, and end.
     """
-    eventually(
-        lambda: (
-            member.daemon.is_ready() or BEHIND in member.daemon.log() or times_waited(member) > waited
-        ),
-        within=STARTED,
-        what=f"{member.name} is ready or says that its version is behind",
-    )
-    followed = times_waited(member) > waited
-    for other in cluster.members if followed else ():
+    waits = wait_started(member, waited)
+    for other in cluster.members if waits else ():
         if other is not member:
+            before = times_waited(other)
             downgrade(other)
+            wait_started(other, before)
     # Also a daemon that has only warned gets ready; one that waits looks once a minute.
-    member.daemon.wait_ready(within=STARTED if followed else 20)
+    member.daemon.wait_ready(within=STARTED if waits else 20)
     first = cluster.members[0]
     eventually(
         lambda: cluster.statuses(first)[member.name],
